@@ -1,0 +1,97 @@
+"""Files: atomic writes, checksums, and where the cache is.
+
+A reader never sees a half-written file: text goes to a neighbour with a temporary name,
+is flushed to the disk and renamed over the target.
+
+    >>> write_atomically(Path("/tmp/x.json"), "{}")
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from hebench.errors import ConfigError, DataError
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write UTF-8 text so that `path` holds either its old content or all of the new one.
+
+    Raises OSError (disk full, read-only folder); the temporary file is then removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_of_json(value: Any) -> str:
+    """Return the SHA-256 of a JSON value in canonical form (sorted keys, UTF-8)."""
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number from 1, object) for each non-empty line of a JSON Lines file.
+
+    Raises DataError naming file and line where a line is not a JSON object.
+    """
+    with path.open(encoding="utf-8") as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            try:
+                value = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataError(
+                    f"{path} line {number}: expected JSON, found {error.msg} at column "
+                    f"{error.colno}; restore the file"
+                ) from error
+            if not isinstance(value, dict):
+                raise DataError(
+                    f"{path} line {number}: expected a JSON object, found "
+                    f"{type(value).__name__}; restore the file"
+                )
+            yield number, value
+
+
+def cache_folder(*parts: str) -> Path:
+    """Return hebench's cache folder (HEBENCH_CACHE, or the user's own), joined with `parts`."""
+    root = os.environ.get("HEBENCH_CACHE") or platformdirs.user_cache_dir("hebench")
+    return Path(root).expanduser().joinpath(*parts)
+
+
+def require_writable(folder: Path) -> None:
+    """Make `folder` if need be and prove that a file can be written there.
+
+    Raises ConfigError with the system's own reason (read-only, no space, not a folder).
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"\0" * 4096)
+            probe.flush()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write to {folder}: {error.strerror}; choose another folder with --out"
+        ) from error

@@ -1,0 +1,1 @@
+"""Statistics on arrays of per-item scores; knows nothing of files, models or tasks."""
