@@ -1,0 +1,136 @@
+"""Read a run folder, made by `hebench eval` or by the plain `lm_eval` command.
+
+    >>> run = read_run(Path("runs/smollm2"))
+    >>> run.tasks["hebench_mini_qa"].metrics["score"]
+    0.083
+
+Nothing in such a folder is trusted: scores are checked to be numbers in [0, 1], counts are
+checked against each other, text is only ever text.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from hebench.errors import DataError
+from hebench.files import read_jsonl
+from hebench.records import Run, RunManifest, TaskScores
+
+
+def read_run(folder: Path) -> Run:
+    """Return the newest complete evaluation in `folder` (or one folder below, as lm_eval nests it).
+
+    Raises DataError if there is no results file, if it is not lm-eval's, or if a task's samples
+    are missing, too few or without a `score`.
+    """
+    results_path = _newest_results(folder)
+    content = _read_results(results_path)
+    stamp = results_path.stem.removeprefix("results_")
+    manifest = RunManifest.read(folder)
+    if manifest is None and (folder / "answers.jsonl").exists():
+        raise DataError(
+            f"{folder}: this evaluation is not finished; run the same command to continue it"
+        )
+    tasks = {
+        name: _read_task(content, name, results_path.with_name(f"samples_{name}_{stamp}.jsonl"))
+        for name in content["configs"]
+    }
+    if not tasks:
+        raise DataError(f"{results_path}: expected at least one task, found none")
+    return Run(
+        name=manifest.model.name if manifest else _plain_name(content),
+        track=manifest.track if manifest else "base",
+        tasks=tasks,
+        manifest=manifest,
+    )
+
+
+def _newest_results(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise DataError(f"expected a run folder, found nothing at {folder}; check the path")
+    found = [*folder.glob("results_*.json"), *folder.glob("*/results_*.json")]
+    if not found:
+        raise DataError(
+            f"{folder}: expected a results_*.json, found none; the evaluation did not finish "
+            "(run the same command again to continue it)"
+        )
+    # Names hold the ISO time, so the largest name is the newest.
+    return max(found, key=lambda path: path.name)
+
+
+def _read_results(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: expected JSON, found {error}; run the evaluation anew") from error
+    if not isinstance(content, dict) or not all(
+        isinstance(content.get(key), dict) for key in ("results", "configs", "n-samples")
+    ):
+        raise DataError(f"{path}: expected lm-eval's results, found another JSON file")
+    return content
+
+
+def _read_task(content: dict[str, Any], name: str, samples_path: Path) -> TaskScores:
+    if not samples_path.is_file():
+        raise DataError(
+            f"expected {samples_path}, found nothing; run lm_eval with --log_samples, since "
+            "intervals are computed from the items"
+        )
+    samples = [sample for _, sample in read_jsonl(samples_path)]
+    counts = content["n-samples"].get(name, {})
+    if len(samples) != counts.get("effective"):
+        raise DataError(
+            f"{samples_path}: expected {counts.get('effective')} items as the results say, "
+            f"found {len(samples)}; the file is damaged, run the evaluation anew"
+        )
+    docs = [_doc(sample) for sample in samples]
+    items = [
+        str(doc.get("id", sample.get("doc_id"))) for doc, sample in zip(docs, samples, strict=True)
+    ]
+    return TaskScores(
+        task=name,
+        version=str(content.get("versions", {}).get(name, "unknown")),
+        scores=tuple(_scores(samples, samples_path)),
+        items=tuple(items),
+        clusters=tuple(
+            str(doc.get("cluster", item)) for doc, item in zip(docs, items, strict=True)
+        ),
+        metrics=_metrics(content["results"].get(name, {})),
+        shots=int(content.get("n-shot", {}).get(name, 0)),
+        total=int(counts.get("original", len(samples))),
+    )
+
+
+def _doc(sample: dict[str, Any]) -> dict[str, Any]:
+    doc = sample.get("doc")
+    return doc if isinstance(doc, dict) else {}
+
+
+def _scores(samples: Iterable[dict[str, Any]], path: Path) -> Iterable[float]:
+    for place, sample in enumerate(samples, start=1):
+        value = sample.get("score")
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise DataError(
+                f"{path} line {place}: expected a number in 'score', found {value!r}; "
+                "only tasks that emit `score` can be shown (all hebench tasks do)"
+            )
+        if not math.isnan(value) and not 0 <= value <= 1:
+            raise DataError(f"{path} line {place}: expected a score in [0, 1], found {value}")
+        yield float(value)
+
+
+def _metrics(entry: dict[str, Any]) -> dict[str, float]:
+    """Return `{"tlnls": 0.1}` from lm-eval's `{"tlnls,none": 0.1, "tlnls_stderr,none": ...}`."""
+    return {
+        key.split(",")[0]: float(value)
+        for key, value in entry.items()
+        if "," in key and "_stderr," not in key and isinstance(value, int | float)
+    }
+
+
+def _plain_name(content: dict[str, Any]) -> str:
+    """Return a model's name without the path that lm_eval leaves in its results."""
+    name = str(content.get("model_name") or "unnamed model")
+    return Path(name).name if "/" in name and Path(name).is_absolute() else name

@@ -1,0 +1,217 @@
+"""The command line: `hebench <verb>`. A stage is imported only when its verb is called.
+
+Exit codes: 0 done; 2 a mistake that the user can mend, told in one line; 130 interrupted;
+1 a bug of ours, with its traceback.
+"""
+
+import errno
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hebench.errors import HebenchError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Hebrew language-model evaluation, with intervals.",
+)
+tasks_app = typer.Typer(no_args_is_help=True, help="The tasks: list, check, show their prompts.")
+board_app = typer.Typer(no_args_is_help=True, help="The page that shows the scores.")
+app.add_typer(tasks_app, name="tasks")
+app.add_typer(board_app, name="board")
+
+_USER_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EFBIG}
+
+Include = Annotated[
+    list[Path] | None, typer.Option("--include-path", help="A further folder of task files.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def main() -> None:
+    """Run the command line and exit; a user's mistake is one line on stderr."""
+    if not sys.stderr.isatty():
+        # tqdm reads this when it is first imported: no progress bars in log files.
+        os.environ.setdefault("TQDM_DISABLE", "1")
+    try:
+        code = app(standalone_mode=True)
+    except HebenchError as error:
+        print(f"hebench: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("hebench: interrupted; the same command goes on from here", file=sys.stderr)
+        code = 130
+    except OSError as error:
+        if error.errno not in _USER_ERRNOS:
+            raise
+        print(f"hebench: {error.strerror}: {error.filename or 'while writing'}", file=sys.stderr)
+        code = 2
+    sys.exit(code)
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A model folder, a Hub id, or baseline:random (…)")],
+    tasks: Annotated[str, typer.Option(help="Task and group names, separated by commas.")],
+    out: Annotated[Path, typer.Option(help="The run folder to write.")],
+    name: Annotated[str | None, typer.Option(help="The model's name in tables.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Hub branch, tag or commit.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first N items of each task.")] = None,
+    split: Annotated[str | None, typer.Option(help="Another split, e.g. validation.")] = None,
+    dtype: Annotated[str, typer.Option(help="bfloat16, float16, float32 or auto.")] = "bfloat16",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
+    batch_size: Annotated[int, typer.Option(help="Requests a forward pass.")] = 8,
+    seed: Annotated[int, typer.Option(help="Recorded; greedy answers do not depend on it.")] = 1234,
+    include_path: Include = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a model, write the run folder, print the table."""
+    from hebench.harness.run import EvalConfig
+    from hebench.harness.run import evaluate as run
+
+    names = tuple(part.strip() for part in tasks.split(",") if part.strip())
+    run(
+        EvalConfig(
+            model=model,
+            tasks=names,
+            out=out,
+            name=name,
+            revision=revision,
+            limit=limit,
+            split=split,
+            dtype=dtype,
+            device=device,
+            batch_size=batch_size,
+            seed=seed,
+            include=tuple(include_path or ()),
+        )
+    )
+    _print_runs([out], as_json=as_json)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where runs and page go.")] = Path("runs/demo"),
+) -> None:
+    """Score a small real model and the baselines on the packaged sets, and build the page."""
+    from hebench.harness.run import EvalConfig
+    from hebench.harness.run import evaluate as run
+    from hebench.models.baselines import BASELINES
+    from hebench.models.demo import MODEL_NAME, obtain
+
+    folder = obtain()
+    # The limits keep the whole demo under five minutes on two cores; intervals are wide so.
+    jobs: list[tuple[str, str, str | None]] = [(str(folder), "smollm2", MODEL_NAME)]
+    jobs += [(f"baseline:{kind}", kind, None) for kind in BASELINES]
+    folders = []
+    for model, short, title in jobs:
+        print(f"{title or model} on hebench_mini ...", file=sys.stderr)
+        folders.append(out / short)
+        run(EvalConfig(model=model, tasks=("hebench_mini",), out=out / short, name=title, limit=8))
+    _print_runs(folders)
+    _build(folders, out / "index.html")
+
+
+@tasks_app.command("path")
+def tasks_path() -> None:
+    """Print the folder of task files, for `lm_eval run --include_path`."""
+    from hebench.harness.tasks import tasks_folder
+
+    print(tasks_folder())
+
+
+@tasks_app.command("ls")
+def tasks_ls(include_path: Include = None, as_json: AsJson = False) -> None:
+    """List tasks and groups."""
+    from hebench.harness.tasks import task_names
+
+    names = task_names(include_path or ())
+    if as_json:
+        print(json.dumps(names, indent=2))
+        return
+    for name, kind in names.items():
+        print(f"{kind:6}{name}")
+
+
+@tasks_app.command("check")
+def tasks_check(
+    folder: Annotated[Path | None, typer.Argument(help="Default: the packaged tasks.")] = None,
+) -> None:
+    """Find task files that the harness would drop silently, and other faults."""
+    from hebench.harness.tasks import check_tasks, tasks_folder
+
+    chosen = folder or tasks_folder()
+    problems = check_tasks(chosen)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if problems:
+        raise HebenchError(f"{len(problems)} faults in {chosen}")
+    print(f"no faults in {chosen}")
+
+
+@tasks_app.command("show")
+def tasks_show(
+    task: str,
+    n: Annotated[int, typer.Option(help="How many items.")] = 1,
+    include_path: Include = None,
+) -> None:
+    """Print the exact prompts that a model is given."""
+    from hebench.harness.tasks import prompts
+
+    for number, prompt in enumerate(prompts(task, n, include_path or ()), start=1):
+        print(f"--- {task}, item {number} ---\n{prompt}")
+
+
+@board_app.command("build")
+def board_build(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    out: Annotated[Path, typer.Option(help="The HTML file.")] = Path("leaderboard/site/index.html"),
+) -> None:
+    """Build the page, one HTML file, from run folders."""
+    _build(runs, out)
+
+
+def _build(folders: list[Path], page: Path) -> None:
+    from hebench.board.build import build_page
+    from hebench.board.read import read_run
+
+    print(f"page: {build_page([read_run(folder) for folder in folders], page).resolve()}")
+
+
+def _print_runs(folders: list[Path], *, as_json: bool = False) -> None:
+    from hebench.board.build import interval_of, table
+    from hebench.board.read import read_run
+
+    runs = [read_run(folder) for folder in folders]
+    if as_json:
+        scores: list[dict[str, Any]] = [
+            {
+                "model": run.name,
+                "tasks": {
+                    name: asdict(interval_of(task)) | {"metrics": task.metrics}
+                    for name, task in run.tasks.items()
+                },
+            }
+            for run in runs
+        ]
+        print(json.dumps(scores, ensure_ascii=False, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    columns, rows = table(runs)
+    shown = Table("task", *(row.name for row in rows), title="score in %, 95% interval, n items")
+    for place, column in enumerate(columns):
+        cells = [row.cells[place] for row in rows]
+        shown.add_row(
+            f"{column.task} ({column.headline})",
+            *(f"{cell.text()} n={cell.n}" if cell else "-" for cell in cells),
+        )
+    Console(width=None if sys.stdout.isatty() else 200).print(shown)

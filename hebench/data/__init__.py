@@ -1,0 +1,1 @@
+"""Data: pinned public files, the sets written for hebench, and one loader for each."""

@@ -1,0 +1,152 @@
+"""What answers: a local folder or a Hub model through lm-eval's HF backend, or a baseline.
+
+>>> identify("baseline:random", name=None, revision=None, dtype="bfloat16").name
+'Baseline: random'
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lm_eval.api.model import LM
+
+from hebench.errors import CheckpointError, ConfigError, TaskError, one_line
+from hebench.files import sha256_of, sha256_of_json
+from hebench.harness.tasks import quiet
+from hebench.models.baselines import BASELINES, TITLES
+from hebench.records import Model
+
+BASELINE_PREFIX = "baseline:"
+_WEIGHT_PATTERNS = ("*.safetensors", "*.bin")
+
+
+def identify(model: str, *, name: str | None, revision: str | None, dtype: str) -> Model:
+    """Return what is known of `model` before its weights are loaded.
+
+    Raises ConfigError for an unknown baseline, CheckpointError for what is not a model.
+    """
+    if model.startswith(BASELINE_PREFIX):
+        kind = model.removeprefix(BASELINE_PREFIX)
+        if kind not in BASELINES:
+            raise ConfigError(f"unknown baseline {kind}; expected one of {', '.join(BASELINES)}")
+        return Model(
+            name=name or TITLES[kind],
+            source=model,
+            revision=None,
+            weights_sha256=None,
+            parameters=None,
+            dtype=None,
+        )
+    folder = Path(model).expanduser()
+    local = folder.is_dir()
+    if not local and (folder.exists() or model.startswith(("/", ".", "~"))):
+        raise CheckpointError(
+            f"expected a model folder, found {'a file' if folder.exists() else 'nothing'} at "
+            f"{model}"
+        )
+    if local:
+        return _identify_folder(folder, name, dtype)
+    if model.count("/") != 1:
+        raise CheckpointError(
+            f"expected a model folder or a Hub id like owner/name, found {model!r} "
+            "(there is no such folder)"
+        )
+    from transformers import AutoConfig
+
+    try:
+        hub_config = AutoConfig.from_pretrained(model, revision=revision)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot load {model}: {one_line(error)}") from error
+    return Model(
+        name=name or model.split("/")[1],
+        source=model,
+        revision=getattr(hub_config, "_commit_hash", None),
+        weights_sha256=None,
+        parameters=None,
+        dtype=dtype,
+    )
+
+
+def _identify_folder(folder: Path, name: str | None, dtype: str) -> Model:
+    weights = sorted({path for pattern in _WEIGHT_PATTERNS for path in folder.glob(pattern)})
+    if not (folder / "config.json").is_file() or not weights:
+        missing = "config.json" if weights else "weight files (*.safetensors or *.bin)"
+        raise CheckpointError(
+            f"{folder} is not a model folder: no {missing}; save one with save_pretrained()"
+        )
+    return Model(
+        name=name or folder.resolve().name,
+        source=folder.resolve().name,
+        revision=None,
+        weights_sha256=sha256_of_json({path.name: sha256_of(path) for path in weights}),
+        parameters=None,
+        dtype=dtype,
+    )
+
+
+def load_hf(model: str, identity: Model, *, dtype: str, device: str, batch_size: int) -> LM:
+    """Return lm-eval's HF model of a folder or Hub id.
+
+    Raises CheckpointError if it does not load.
+    """
+    from lm_eval.models.huggingface import HFLM
+
+    local = Path(model).expanduser()
+    try:
+        with quiet():
+            return HFLM(
+                pretrained=str(local) if local.is_dir() else model,
+                revision=identity.revision or "main",
+                dtype=dtype,
+                device=device,
+                batch_size=batch_size,
+            )
+    # transformers and safetensors raise many kinds for a damaged file; each is the user's to mend.
+    except Exception as error:
+        raise CheckpointError(f"cannot load the model {model}: {one_line(error)}") from error
+
+
+class BaselineLM(LM):  # type: ignore[misc]
+    """A baseline in the place of a model: it sees documents, not prompts."""
+
+    def __init__(self, kind: str, seed: int) -> None:
+        """Take the baseline `kind`, a key of `BASELINES`."""
+        super().__init__()
+        self._answer = BASELINES[kind]
+        self._seed = seed
+
+    def applies(self, docs: Sequence[dict[str, Any]]) -> bool:
+        """Return whether the baseline can answer documents of this kind."""
+        return self._answer(docs, self._seed) is not None
+
+    def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
+        """Return 0 for the choice that the baseline makes and -1 for the others."""
+        chosen = self._by_document(requests)
+        return [
+            (0.0, True) if chosen[_document(request)] == request.idx else (-1.0, False)
+            for request in requests
+        ]
+
+    def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
+        """Raise TaskError: there is nothing to say about running text."""
+        raise TaskError("a baseline has no likelihood of running text; leave that task out")
+
+    def generate_until(self, requests: list[Any]) -> list[str]:
+        """Return the baseline's text for each request."""
+        answers = self._by_document(requests)
+        return [str(answers[_document(request)]) for request in requests]
+
+    def _by_document(self, requests: list[Any]) -> dict[tuple[str, int], int | str]:
+        docs: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
+        for request in requests:
+            docs[request.task_name][request.doc_id] = request.doc
+        found: dict[tuple[str, int], int | str] = {}
+        for task, by_id in docs.items():
+            answers = self._answer(list(by_id.values()), self._seed) or []
+            found.update(zip(((task, key) for key in by_id), answers, strict=True))
+        return found
+
+
+def _document(request: Any) -> tuple[str, int]:
+    return request.task_name, request.doc_id

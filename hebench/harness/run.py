@@ -1,0 +1,288 @@
+"""Evaluate a model on tasks and write the run folder."""
+
+import contextlib
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import random
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lm_eval.api.model import LM
+
+from hebench.errors import ConfigError, HebenchError, TaskError
+from hebench.files import read_jsonl, require_writable, sha256_of_json
+from hebench.harness.answers import ANSWERS_NAME, AnswerLog, resume
+from hebench.harness.models import BASELINE_PREFIX, BaselineLM, identify, load_hf
+from hebench.harness.tasks import fingerprint, load_tasks, quiet
+from hebench.metrics import text
+from hebench.records import MANIFEST_NAME, MANIFEST_SCHEMA, Model, RunManifest
+
+_PACKAGES = (
+    "hebench",
+    "lm_eval",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "datasets",
+    "numpy",
+    "sacrebleu",
+    "rouge_score",
+    "rapidfuzz",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """What to evaluate, on what, and how."""
+
+    model: str  # a folder, a Hub id (owner/name), or baseline:<name>
+    tasks: tuple[str, ...]  # task or group names
+    out: Path  # the run folder
+    name: str | None = None  # what tables print; None for the folder's or the Hub's name
+    revision: str | None = None  # Hub branch, tag or commit
+    dtype: str = "bfloat16"  # of the weights and of the computation
+    device: str = "cpu"  # as torch names it
+    batch_size: int = 8  # requests a forward pass
+    limit: int | None = None  # items a task, from the first; None for all
+    split: str | None = None  # None for each task's own reported split
+    seed: int = 1234
+    include: tuple[Path, ...] = ()  # further task folders, beside the packaged one
+
+    def __post_init__(self) -> None:
+        """Refuse values that contradict each other or mean nothing."""
+        if not self.tasks:
+            raise ConfigError("expected at least one task, found none; name one with --tasks")
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(f"--limit: expected at least 1 item, found {self.limit}")
+        if self.batch_size < 1:
+            raise ConfigError(f"--batch-size: expected at least 1, found {self.batch_size}")
+
+
+def evaluate(config: EvalConfig) -> RunManifest:
+    """Run the tasks, write the run folder, and return its manifest.
+
+    A folder that already holds this very evaluation is returned as it is; one that holds a part
+    of it is completed. Raises HebenchError for anything that the user can mend.
+    """
+    require_writable(config.out)
+    loaded = load_tasks(config.tasks, config.include, config.split)
+    identity = identify(
+        config.model, name=config.name, revision=config.revision, dtype=config.dtype
+    )
+    baseline = None
+    if config.model.startswith(BASELINE_PREFIX):
+        baseline = BaselineLM(config.model.removeprefix(BASELINE_PREFIX), config.seed)
+        loaded = _applicable(baseline, loaded, config)
+    settings = {
+        "model": identity.source,
+        "revision": identity.revision,
+        "weights_sha256": identity.weights_sha256,
+        "dtype": identity.dtype,
+        "batch_size": config.batch_size,
+        "device": config.device,
+        "seed": config.seed,
+    }
+    fingerprints = {name: fingerprint(task) for name, task in loaded["tasks"].items()}
+    earlier = RunManifest.read(config.out)
+    if earlier and _is_same(earlier, identity, config, fingerprints):
+        return earlier
+
+    log = AnswerLog(config.out / ANSWERS_NAME, settings)
+    try:
+        lm = baseline or load_hf(
+            config.model,
+            identity,
+            dtype=config.dtype,
+            device=config.device,
+            batch_size=config.batch_size,
+        )
+        resume(lm, log)
+        started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
+        results = _ask_and_score(lm, loaded, config, identity)
+        seconds = time.perf_counter() - clock
+    finally:
+        log.close()
+    _save(results, identity, config.out)
+    if hasattr(lm, "model"):
+        identity = replace(identity, parameters=int(lm.model.num_parameters()))
+    manifest = RunManifest(
+        schema=MANIFEST_SCHEMA,
+        model=identity,
+        track="base",
+        backend="baseline" if baseline else "hf",
+        batch_size=config.batch_size,
+        device=config.device,
+        seed=config.seed,
+        limit=config.limit,
+        split=config.split,
+        tasks=tuple(loaded["tasks"]),
+        task_sha256=fingerprints,
+        task_versions={name: str(task.VERSION) for name, task in loaded["tasks"].items()},
+        data_sha256={
+            name: sha256_of_json(list(task.eval_docs)) for name, task in loaded["tasks"].items()
+        },
+        prompt_sha256={
+            name: sha256_of_json([list(instance.args) for instance in task.instances])
+            for name, task in loaded["tasks"].items()
+        },
+        metric_signatures=text.signatures(),
+        versions=_versions(),
+        hardware=_hardware(config.device),
+        started=started.isoformat(timespec="seconds"),
+        seconds=round(seconds, 1),
+        requests=log.total,
+        requests_reused=log.reused,
+        requests_truncated=log.truncated,
+        requests_failed=log.failed,
+    )
+    manifest.write(config.out)
+    return manifest
+
+
+def _applicable(baseline: BaselineLM, loaded: dict[str, Any], config: EvalConfig) -> dict[str, Any]:
+    """Return only the tasks that the baseline can answer, without (then partial) groups."""
+    tasks = {
+        name: task
+        for name, task in loaded["tasks"].items()
+        if baseline.applies([task.eval_docs[0]])
+    }
+    if not tasks:
+        raise TaskError(f"{config.model} does not apply to any of {', '.join(config.tasks)}")
+    return {"tasks": tasks, "groups": {}}
+
+
+def _is_same(
+    earlier: RunManifest, identity: Model, config: EvalConfig, fingerprints: dict[str, str]
+) -> bool:
+    return (
+        replace(earlier.model, parameters=None) == identity
+        and earlier.batch_size == config.batch_size
+        and earlier.device == config.device
+        and earlier.seed == config.seed
+        and earlier.limit == config.limit
+        and earlier.split == config.split
+        and earlier.task_sha256 == fingerprints
+        and earlier.versions == _versions()
+    )
+
+
+def _ask_and_score(
+    lm: LM, loaded: dict[str, Any], config: EvalConfig, identity: Model
+) -> dict[str, Any]:
+    """Return lm-eval's results with its samples, as its `simple_evaluate` would.
+
+    That function is not used: it asks git about the current folder and spends seconds on a
+    description of the machine, which `run.json` holds anyway.
+    """
+    from lm_eval.evaluator import evaluate as run_tasks
+    from lm_eval.loggers.utils import add_tokenizer_info
+
+    random.seed(config.seed)
+    np.random.seed(config.seed)
+    if hasattr(lm, "model"):
+        import torch
+
+        torch.manual_seed(config.seed)
+    for task in loaded["tasks"].values():
+        task.set_fewshot_seed(seed=config.seed)
+    with quiet():
+        # Standard errors of means are closed-form; our intervals come from the items anyway.
+        results = run_tasks(lm, loaded, limit=config.limit, log_samples=True, bootstrap_iters=100)
+    assert results is not None, "lm-eval returns nothing only on a rank other than 0"
+    found = dict(results)
+    found["config"] = {
+        "model": "hf",
+        "model_args": {"pretrained": identity.source, "dtype": config.dtype},
+        "batch_size": config.batch_size,
+        "device": config.device,
+        "limit": config.limit,
+        "random_seed": config.seed,
+        "numpy_seed": config.seed,
+        "torch_seed": config.seed,
+        "fewshot_seed": config.seed,
+    }
+    found["date"] = time.time()
+    found["lm_eval_version"] = importlib.metadata.version("lm_eval")
+    if hasattr(lm, "model"):
+        found["transformers_version"] = importlib.metadata.version("transformers")
+        add_tokenizer_info(found, lm)
+    return found
+
+
+def _save(results: dict[str, Any], identity: Model, out: Path) -> None:
+    """Write lm-eval's own files aside, read them back, and move them into `out`.
+
+    lm-eval only logs a failed write, so the files themselves are the evidence.
+    Raises ConfigError if one is missing, short or unreadable.
+    """
+    from lm_eval.loggers import EvaluationTracker
+
+    samples = results.pop("samples")
+    with tempfile.TemporaryDirectory(dir=out, prefix=".partial-") as aside:
+        tracker = EvaluationTracker(output_path=aside)
+        tracker.general_config_tracker.log_experiment_args(
+            model_source="hf",
+            model_args={"pretrained": identity.source},
+            system_instruction=None,
+            chat_template=None,
+            fewshot_as_multiturn=False,
+        )
+        with quiet():
+            tracker.save_results_aggregated(results=results, samples=samples)
+            for task, task_samples in samples.items():
+                tracker.save_results_samples(task_name=task, samples=task_samples)
+        written = sorted(Path(aside).glob("*/*.json*"))
+        _require_whole(written, {task: len(items) for task, items in samples.items()}, out)
+        (out / MANIFEST_NAME).unlink(missing_ok=True)  # until the new one is there, not complete
+        for path in written:
+            path.replace(out / path.name)
+
+
+def _require_whole(written: Sequence[Path], counts: dict[str, int], out: Path) -> None:
+    names = {path.name: path for path in written}
+    try:
+        (results,) = [name for name in names if name.startswith("results_")]
+        json.loads(names[results].read_text(encoding="utf-8"))
+        stamp = results.removeprefix("results_").removesuffix(".json")
+        for task, count in counts.items():
+            found = sum(1 for _ in read_jsonl(names[f"samples_{task}_{stamp}.jsonl"]))
+            if found != count:
+                raise ValueError(f"{task}: expected {count} items, found {found}")
+    except (KeyError, ValueError, HebenchError, OSError) as error:
+        disk = os.statvfs(out)
+        raise ConfigError(
+            f"the results could not be written whole to {out} "
+            f"({disk.f_bavail * disk.f_frsize / 1e6:.0f} MB free there); the answers are kept in "
+            f"{ANSWERS_NAME}: make room and run the same command again"
+        ) from error
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+def _hardware(device: str) -> dict[str, str]:
+    found = {
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "cores": str(
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        ),
+    }
+    if device.startswith("cuda"):
+        import torch
+
+        found["accelerator"] = torch.cuda.get_device_name(torch.device(device))
+    return found

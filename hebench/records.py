@@ -1,0 +1,126 @@
+"""The records that cross folders, and their form on disk. Read this file and you know the system.
+
+A **run folder** is what lm-eval writes: `results_*.json` and one `samples_<task>_*.jsonl` a
+task. `hebench eval` adds `run.json`, a `RunManifest`, and writes it last: a run folder of ours
+without it is unfinished. Folders made by the plain `lm_eval` command have none and are read all
+the same; what only the manifest knows is then unknown.
+
+    runs/smollm2/
+        run.json
+        results_2026-11-23T05-00-00.json
+        samples_hebench_mini_qa_2026-11-23T05-00-00.jsonl
+        ...
+"""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from hebench.errors import DataError
+from hebench.files import write_atomically
+
+MANIFEST_NAME = "run.json"
+MANIFEST_SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """Which model answered, as exactly as can be known."""
+
+    name: str  # what tables print
+    source: str  # Hub id, folder name or baseline:<name>; never an absolute path
+    revision: str | None  # Hub commit, if the model came from the Hub
+    weights_sha256: str | None  # over the weight files' names and hashes, if they are local
+    parameters: int | None
+    dtype: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunManifest:
+    """Everything that a score of this run depends on, and what went wrong on the way."""
+
+    schema: int
+    model: Model
+    track: str  # base, chat or thinking: never mixed in one ranking
+    backend: str
+    batch_size: int
+    device: str
+    seed: int
+    limit: int | None  # items a task; None for all
+    split: str | None  # None for each task's own reported split
+    tasks: tuple[str, ...]
+    task_sha256: dict[str, str]  # task -> hash of its resolved configuration
+    task_versions: dict[str, str]
+    data_sha256: dict[str, str]  # task -> hash of every document of the evaluated split
+    prompt_sha256: dict[str, str]  # task -> hash of every request, in order
+    metric_signatures: dict[str, str]
+    versions: dict[str, str]  # package -> version
+    hardware: dict[str, str]
+    started: str  # ISO 8601, UTC
+    seconds: float  # wall time of this command, without answers reused from an earlier one
+    requests: int
+    requests_reused: int  # answered by an interrupted run of the same command
+    requests_truncated: int  # prompt longer than the model's context: its beginning was cut
+    requests_failed: int  # the model returned no number
+
+    def write(self, folder: Path) -> None:
+        """Write `run.json`; call this last, since it marks the folder as complete."""
+        write_atomically(
+            folder / MANIFEST_NAME, json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n"
+        )
+
+    @classmethod
+    def read(cls, folder: Path) -> "RunManifest | None":
+        """Return the manifest of a run folder, or None where there is none.
+
+        Raises DataError if it is not JSON, of another schema, or has other keys.
+        """
+        path = folder / MANIFEST_NAME
+        if not path.is_file():
+            return None
+        try:
+            content: Any = json.loads(path.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise DataError(
+                f"{path}: expected JSON, found {error}; run the evaluation anew"
+            ) from error
+        schema = content.get("schema") if isinstance(content, dict) else None
+        if schema != MANIFEST_SCHEMA:
+            raise DataError(
+                f"{path}: expected schema {MANIFEST_SCHEMA}, found {schema!r}; "
+                "use the hebench that wrote it"
+            )
+        expected, found = {field.name for field in fields(cls)}, set(content)
+        if expected != found:
+            raise DataError(
+                f"{path}: keys missing: {sorted(expected - found)}, unknown: "
+                f"{sorted(found - expected)}; run the evaluation anew"
+            )
+        content["model"] = Model(**content["model"])
+        content["tasks"] = tuple(content["tasks"])
+        return cls(**content)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskScores:
+    """The per-item headline scores of one task in one run."""
+
+    task: str
+    version: str
+    scores: tuple[float, ...]  # in [0, 1]; NaN for an item that could not be judged
+    items: tuple[str, ...]  # ids, in the order of `scores`
+    clusters: tuple[str, ...]  # items of one cluster are not independent
+    metrics: dict[str, float]  # the task's aggregated metrics, `score` among them
+    shots: int
+    total: int  # items in the evaluated split, of which len(scores) were run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run folder as read: who, and the scores by task."""
+
+    name: str
+    track: str
+    tasks: dict[str, TaskScores]
+    manifest: RunManifest | None
