@@ -41,19 +41,19 @@ def main() -> None:
         # tqdm reads this when it is first imported: no progress bars in log files.
         os.environ.setdefault("TQDM_DISABLE", "1")
     try:
-        code = app(standalone_mode=True)
+        app()
+    except SystemExit as end:
+        if end.code == 130:  # typer's answer to Ctrl-C
+            print("hebench: interrupted; the same command goes on from here", file=sys.stderr)
+        raise
     except HebenchError as error:
         print(f"hebench: {error}", file=sys.stderr)
-        code = 2
-    except KeyboardInterrupt:
-        print("hebench: interrupted; the same command goes on from here", file=sys.stderr)
-        code = 130
+        sys.exit(2)
     except OSError as error:
         if error.errno not in _USER_ERRNOS:
             raise
         print(f"hebench: {error.strerror}: {error.filename or 'while writing'}", file=sys.stderr)
-        code = 2
-    sys.exit(code)
+        sys.exit(2)
 
 
 @app.command("eval")
