@@ -26,7 +26,7 @@ def _offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of mirrored public files and reference vectors, which the project does not ship."""
+    """The mirrored public files and the reference vectors, which the project does not ship."""
     folder = Path(os.environ.get("HEBENCH_SHARED", REPOSITORY.parent / "shared"))
     if not folder.is_dir():
         pytest.skip(f"needs the mirror of public files: no {folder} (set HEBENCH_SHARED)")
@@ -83,7 +83,7 @@ def make_tiny_model(folder: Path, *, seed: int, context: int = 8192) -> Path:
         bos_token_id=0,
         eos_token_id=1,
         pad_token_id=1,
-        # The default scale makes a random model's answers nearly equal; a larger one tells them apart.
+        # At the default scale a random model's answers are nearly equal.
         initializer_range=0.2,
     )
     LlamaForCausalLM(config).save_pretrained(folder)

@@ -16,9 +16,11 @@ import jinja2
 
 from hebench.errors import DataError
 from hebench.files import write_atomically
+from hebench.hebrew import strip_bidi_controls
 from hebench.records import Run, TaskScores
 from hebench.stats.intervals import Interval, mean_interval
 
+MAX_NAME = 120  # characters of a model's name that are shown
 # Hebrew column heads; a task that is not here keeps its own name.
 TITLES = {
     "hebench_mini_qa": "שאלות ותשובות",
@@ -95,7 +97,7 @@ def table(runs: Sequence[Run]) -> tuple[tuple[Column, ...], tuple[Row, ...]]:
     )
     rows = tuple(
         Row(
-            name=run.name,
+            name=strip_bidi_controls(run.name)[:MAX_NAME],
             baseline=bool(run.manifest and run.manifest.backend == "baseline"),
             cells=tuple(
                 interval_of(run.tasks[column.task]) if column.task in run.tasks else None

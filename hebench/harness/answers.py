@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_eval.api.model import LM, CacheHook
+from tqdm import tqdm
 
 from hebench.errors import ConfigError
 from hebench.files import read_jsonl, sha256_of_json
@@ -35,6 +36,10 @@ class AnswerLog(CacheHook):  # type: ignore[misc]
         if path.stat().st_size == 0:
             self._append({"settings": settings})
 
+    def __len__(self) -> int:
+        """Return how many answers the log holds."""
+        return len(self._answers)
+
     def close(self) -> None:
         """Close the file; the log takes no more answers."""
         self._stream.close()
@@ -45,6 +50,7 @@ class AnswerLog(CacheHook):  # type: ignore[misc]
         if key not in self._answers:
             self._answers[key] = res
             self._append({"key": key, "answer": res})
+            self._bar.update()
 
     def answer(self, ask: Callable[..., list[Any]], kind: str, requests: list[Any]) -> list[Any]:
         """Return the answers to `requests` in order, asking only for those not in the log."""
@@ -55,8 +61,11 @@ class AnswerLog(CacheHook):  # type: ignore[misc]
         self.total += len(requests)
         self.reused += len(requests) - len(missing)
         if missing:
-            for request, answer in zip(missing, ask(missing), strict=True):
-                self.add_partial(kind, request.args, answer)
+            # disable=None: a bar on a terminal, nothing in a log file. The model's own bar is
+            # switched off, since it knows neither of this nor of the answers that are reused.
+            with tqdm(total=len(missing), desc=kind, unit="request", disable=None) as self._bar:
+                for request, answer in zip(missing, ask(missing, disable_tqdm=True), strict=True):
+                    self.add_partial(kind, request.args, answer)
         answers = [self._answers[key] for key in keys]
         self.failed += sum(1 for value in answers if _is_nan(value))
         return [tuple(value) if isinstance(value, list) else value for value in answers]

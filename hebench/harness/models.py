@@ -120,7 +120,9 @@ class BaselineLM(LM):  # type: ignore[misc]
         """Return whether the baseline can answer documents of this kind."""
         return self._answer(docs, self._seed) is not None
 
-    def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
+    def loglikelihood(
+        self, requests: list[Any], disable_tqdm: bool = True
+    ) -> list[tuple[float, bool]]:
         """Return 0 for the choice that the baseline makes and -1 for the others."""
         chosen = self._by_document(requests)
         return [
@@ -128,11 +130,11 @@ class BaselineLM(LM):  # type: ignore[misc]
             for request in requests
         ]
 
-    def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
+    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = True) -> list[float]:
         """Raise TaskError: there is nothing to say about running text."""
         raise TaskError("a baseline has no likelihood of running text; leave that task out")
 
-    def generate_until(self, requests: list[Any]) -> list[str]:
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
         """Return the baseline's text for each request."""
         answers = self._by_document(requests)
         return [str(answers[_document(request)]) for request in requests]

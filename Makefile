@@ -1,0 +1,42 @@
+# Each target sets up what it needs; nothing has to be done before.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: setup demo test slow check site bench clean
+
+setup: $(READY)
+
+# torch comes first and alone: whatever depends on it then takes this build and no larger one.
+$(READY): pyproject.toml constraints/main.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet --constraint constraints/main.txt --editable ".[hf,dev]"
+	touch $@
+
+demo: $(READY)
+	$(BIN)/hebench demo
+
+test: $(READY)
+	$(BIN)/python -m pytest -m "not slow"
+
+slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/hebench tasks check
+
+site: $(READY)
+	$(BIN)/hebench board build runs/demo/*/ --out leaderboard/site/index.html
+
+bench: $(READY)
+	$(BIN)/python benchmarks/startup.py
+
+clean:
+	rm -rf $(VENV) runs leaderboard/site build dist *.egg-info

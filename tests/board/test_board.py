@@ -1,0 +1,187 @@
+"""Reading run folders and building the page."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hebench.board.build import build_page, table
+from hebench.board.read import read_run
+from hebench.errors import DataError
+from hebench.harness.run import EvalConfig, evaluate
+from hebench.records import MANIFEST_NAME
+
+TASK = "hebench_mini_sentiment"
+STAMP = "2026-11-23T05-00-00.000000"
+
+
+def write_run(
+    folder: Path,
+    *,
+    name: str = "plain",
+    scores: tuple[Any, ...] = (1.0, 0.0, 1.0),
+    version: float = 1.0,
+) -> Path:
+    """A run folder as the plain lm_eval command leaves it, one level down."""
+    inner = folder / "model"
+    inner.mkdir(parents=True)
+    results = {
+        "results": {TASK: {"score,none": 0.5, "score_stderr,none": "N/A", "alias": TASK}},
+        "configs": {TASK: {}},
+        "versions": {TASK: version},
+        "n-shot": {TASK: 9},
+        "n-samples": {TASK: {"original": 150, "effective": len(scores)}},
+        "model_name": name,
+    }
+    (inner / f"results_{STAMP}.json").write_text(json.dumps(results), encoding="utf-8")
+    lines = [
+        json.dumps({"doc_id": place, "doc": {"id": f"se-{place}"}, "score": score})
+        for place, score in enumerate(scores)
+    ]
+    (inner / f"samples_{TASK}_{STAMP}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    return folder
+
+
+def samples_of(folder: Path) -> Path:
+    return next(folder.glob("*/samples_*"))
+
+
+def test_a_plain_lm_eval_folder_is_read(tmp_path: Path) -> None:
+    run = read_run(write_run(tmp_path / "run"))
+    task = run.tasks[TASK]
+    assert (run.name, run.manifest) == ("plain", None)
+    assert task.scores == (1.0, 0.0, 1.0) and task.items == ("se-0", "se-1", "se-2")
+    assert (task.version, task.shots, task.total) == ("1.0", 9, 150)
+
+
+def test_an_absolute_path_is_not_shown_as_a_name(tmp_path: Path) -> None:
+    assert read_run(write_run(tmp_path / "run", name="/home/noa/llama")).name == "llama"
+
+
+def test_the_newest_of_several_results_counts(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run")
+    later = STAMP.replace("23T05", "23T06")
+    for path in list(folder.glob("*/*")):
+        text = path.read_text(encoding="utf-8").replace('"score": 0.0', '"score": 1.0')
+        path.with_name(path.name.replace(STAMP, later)).write_text(text, encoding="utf-8")
+    assert read_run(folder).tasks[TASK].scores == (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("score", [None, "1.0", True, 1.5, -0.1])
+def test_a_score_that_is_none_is_refused(tmp_path: Path, score: Any) -> None:
+    with pytest.raises(DataError, match=r"line 2: expected"):
+        read_run(write_run(tmp_path / "run", scores=(1.0, score)))
+
+
+def test_damaged_folders_are_refused_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected a run folder"):
+        read_run(tmp_path / "nothing")
+    with pytest.raises(DataError, match="expected a results"):
+        read_run(tmp_path)
+    short = write_run(tmp_path / "short")
+    text = samples_of(short).read_text(encoding="utf-8")
+    samples_of(short).write_text(text.splitlines()[0] + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match="expected 3 items .* found 1"):
+        read_run(short)
+    cut = write_run(tmp_path / "cut")
+    samples_of(cut).write_text(text[:-20], encoding="utf-8")
+    with pytest.raises(DataError, match="line 3: expected JSON"):
+        read_run(cut)
+    samples_of(cut).unlink()
+    with pytest.raises(DataError, match="--log_samples"):
+        read_run(cut)
+    other = write_run(tmp_path / "other")
+    next(other.glob("*/results_*")).write_text("[]", encoding="utf-8")
+    with pytest.raises(DataError, match="another JSON file"):
+        read_run(other)
+    foreign = write_run(tmp_path / "foreign")
+    (foreign / MANIFEST_NAME).write_text('{"schema": 99}', encoding="utf-8")
+    with pytest.raises(DataError, match="expected schema 1, found 99"):
+        read_run(foreign)
+
+
+def test_what_does_not_compare_is_not_put_side_by_side(tmp_path: Path) -> None:
+    first = read_run(write_run(tmp_path / "a", name="a"))
+    with pytest.raises(DataError, match="two runs are named 'a'"):
+        table([first, first])
+    second = read_run(write_run(tmp_path / "b", name="b", version=2.0))
+    with pytest.raises(DataError, match=r"version 1.0 .* found 2.0"):
+        table([first, second])
+    with pytest.raises(DataError, match="at least one run"):
+        build_page([], tmp_path / "index.html")
+
+
+# -------------------------------------------------------------------------------- the page
+
+
+class Page(HTMLParser):
+    """The page's elements and the text outside of left-to-right runs."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.loose: list[str] = []
+        self._stack: list[bool] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.tags.append((tag, found))
+        if tag not in {"meta", "br"}:
+            isolated = "ltr" in (found.get("class") or "").split() or tag in {"bdi", "style"}
+            self._stack.append(isolated or tag == "title")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._stack.pop()
+
+    def handle_data(self, data: str) -> None:
+        if not any(self._stack):
+            self.loose.append(data)
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> str:
+    folders = []
+    for kind in ("random", "most_frequent"):
+        folders.append(tmp_path / kind)
+        evaluate(
+            EvalConfig(model=f"baseline:{kind}", tasks=("hebench_mini",), out=folders[-1], limit=8)
+        )
+    runs = [read_run(folder) for folder in folders]
+    return build_page(runs, tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+def test_the_page_is_hebrew_and_isolates_every_number(page: str) -> None:
+    parsed = Page(page)
+    assert ("html", {"lang": "he", "dir": "rtl"}) in parsed.tags
+    loose = "".join(parsed.loose)
+    assert not re.search(r"\d", loose.replace("0 או 1", "")), loose
+    assert not re.search("[A-Za-z]", loose), loose
+
+
+def test_the_page_asks_for_nothing_outside(page: str) -> None:
+    parsed = Page(page)
+    assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in parsed.tags}
+    assert "default-src 'none'" in page
+    assert not re.search(r"https?://|url\(|@import", page)
+
+
+def test_every_score_stands_with_interval_and_n(page: str) -> None:
+    cells = re.findall(r'<td><span class="ltr">(.*?)</span>\n', page, flags=re.S)
+    assert len(cells) == 6 + 3
+    for cell in cells:
+        plain = re.sub("<.*?>", "", cell)
+        assert re.fullmatch(r"\d+\.\d \[\d+\.\d, \d+\.\d\]", plain), plain
+    assert page.count("n=8") == len(cells)
+    assert page.count('aria-label="לא נמדד"') == 3
+
+
+def test_text_from_a_results_file_stays_text(tmp_path: Path) -> None:
+    name = "<script>alert(1)</script>\u202e\"'&"
+    page = build_page([read_run(write_run(tmp_path / "run", name=name))], tmp_path / "p.html")
+    text = page.read_text(encoding="utf-8")
+    assert "<script" not in text and "&lt;script&gt;" in text
+    assert "\u202e" not in text

@@ -1,0 +1,116 @@
+import shutil
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from hebench.data import fetch as fetching
+from hebench.data.fetch import fetch, sources
+from hebench.errors import DataError
+from hebench.files import cache_folder, sha256_of
+
+FILE = sources()["heq"]["validation"]
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A real HTTP server over an empty folder: (its URL, the folder)."""
+    root = tmp_path / "served"
+    root.mkdir()
+    handler = partial(QuietHandler, directory=str(root))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}", root
+        running.shutdown()
+        thread.join()
+
+
+def test_a_mirror_folder_stands_in_for_the_network(mirror: Path) -> None:
+    path = fetch("heq", "validation")
+    assert path.is_relative_to(cache_folder())
+    assert sha256_of(path) == FILE.sha256
+    assert path.stat().st_size == FILE.bytes
+    assert not list(path.parent.glob(".*"))
+
+
+def test_what_the_cache_holds_is_not_fetched_again(
+    mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = fetch("heq", "validation")
+    monkeypatch.setenv("HEBENCH_MIRROR", "/nowhere")
+    assert fetch("heq", "validation") == first
+
+
+def test_a_mirror_url_is_read_with_its_spaces(
+    mirror: Path, server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, root = server
+    target = root.joinpath(*FILE.relative.parts)
+    target.parent.mkdir(parents=True)
+    shutil.copyfile(mirror.joinpath(*FILE.relative.parts), target)
+    monkeypatch.setenv("HEBENCH_MIRROR", url)
+    assert sha256_of(fetch("heq", "validation")) == FILE.sha256
+
+
+def test_a_file_that_the_server_lacks_is_one_line(
+    server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HEBENCH_MIRROR", server[0])
+    monkeypatch.setenv("HEBENCH_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(DataError, match=r"cannot download heq/validation .*CC BY 4.0.*404") as info:
+        fetch("heq", "validation")
+    assert "\n" not in str(info.value)
+    assert not [path for path in cache_folder("data").rglob("*") if path.is_file()]
+
+
+def test_other_bytes_than_pinned_are_refused_and_kept_aside(
+    server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    url, root = server
+    served = root.joinpath(*FILE.relative.parts)
+    served.parent.mkdir(parents=True)
+    served.write_text("<html>rate limited</html>")
+    monkeypatch.setenv("HEBENCH_MIRROR", url)
+    monkeypatch.setenv("HEBENCH_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(DataError, match="refused") as info:
+        fetch("heq", "validation")
+    assert FILE.sha256 in str(info.value) and sha256_of(served) in str(info.value)
+    (kept,) = [path for path in cache_folder("data").rglob("*") if path.is_file()]
+    assert ".refused-" in kept.name
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", None])
+def test_a_damaged_cached_file_is_set_aside_and_then_fetched_again(
+    mirror: Path, damage: bytes | None
+) -> None:
+    path = fetch("heq", "validation")
+    path.write_bytes(path.read_bytes()[:-1] if damage is None else damage)
+    with pytest.raises(DataError, match="set aside"):
+        fetch("heq", "validation")
+    assert sha256_of(fetch("heq", "validation")) == FILE.sha256
+    assert list(path.parent.glob("*.damaged-*"))
+
+
+def test_an_unmirrored_file_names_the_set_and_what_to_do(mirror: Path) -> None:
+    with pytest.raises(DataError, match="heq/test .* is not in HEBENCH_MIRROR.*unset"):
+        fetch("heq", "test")
+
+
+def test_an_unknown_file_lists_the_known_ones() -> None:
+    with pytest.raises(DataError, match="heq/validation"):
+        fetch("heq", "train_v0")
+
+
+def test_pins_are_full() -> None:
+    for files in fetching.sources().values():
+        for file in files.values():
+            assert len(file.commit) == 40 and len(file.sha256) == 64 and file.bytes > 0

@@ -1,0 +1,250 @@
+"""`evaluate` end to end on a two-layer random model: scores, resume, refusals."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hebench.board.read import read_run
+from hebench.errors import CheckpointError, ConfigError, DataError, TaskError
+from hebench.harness.answers import ANSWERS_NAME, AnswerLog
+from hebench.harness.run import EvalConfig, evaluate
+from hebench.records import MANIFEST_NAME, RunManifest
+from tests.conftest import make_tiny_model
+
+ALL = ("hebench_mini",)
+QUICK = ("hebench_mini_sentiment", "hebench_mini_qa")
+
+
+def config(model: Path | str, out: Path, **changes: Any) -> EvalConfig:
+    """A quick evaluation in float32; batch size 1 makes each answer independent of the others."""
+    start = EvalConfig(
+        model=str(model), tasks=QUICK, out=out, limit=4, dtype="float32", batch_size=1
+    )
+    return replace(start, **changes)
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted evaluation."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    evaluate(config(tiny_model, out))
+    return out
+
+
+def scores(folder: Path) -> dict[str, tuple[float, ...]]:
+    return {name: task.scores for name, task in read_run(folder).tasks.items()}
+
+
+def test_every_mini_task_gives_finite_scores(tiny_model: Path, tmp_path: Path) -> None:
+    manifest = evaluate(config(tiny_model, tmp_path, tasks=ALL, limit=2, batch_size=4))
+    run = read_run(tmp_path)
+    assert set(run.tasks) == set(manifest.tasks) and len(run.tasks) == 6
+    for task in run.tasks.values():
+        assert len(task.scores) == 2 and task.total >= 30
+        assert all(0 <= value <= 1 for value in task.scores)
+        assert math.isfinite(task.metrics["score"])
+        assert task.metrics["score"] == pytest.approx(sum(task.scores) / 2)
+    assert {"chrf_corpus", "bleu_corpus"} <= set(
+        run.tasks["hebench_mini_translation_he_en"].metrics
+    )
+    results = json.loads(next(tmp_path.glob("results_*.json")).read_text(encoding="utf-8"))
+    assert "hebench_mini" in results["groups"]
+
+
+def test_the_manifest_says_what_the_scores_depend_on(whole: Path, tiny_model: Path) -> None:
+    manifest = RunManifest.read(whole)
+    assert manifest is not None
+    assert manifest.model.source == "tiny" and len(manifest.model.weights_sha256 or "") == 64
+    assert manifest.model.parameters and manifest.model.dtype == "float32"
+    assert manifest.task_versions == dict.fromkeys(QUICK, "1.0")
+    assert set(manifest.prompt_sha256) == set(manifest.data_sha256) == set(QUICK)
+    assert manifest.requests == 4 * 3 + 4 and manifest.requests_failed == 0
+    assert {"lm_eval", "torch", "transformers", "hebench"} <= set(manifest.versions)
+    assert str(tiny_model.parent) not in (whole / MANIFEST_NAME).read_text(encoding="utf-8")
+
+
+def test_the_same_command_twice_gives_the_same(
+    whole: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    manifest = evaluate(config(tiny_model, tmp_path))
+    before = RunManifest.read(whole)
+    assert before and manifest.prompt_sha256 == before.prompt_sha256
+    assert scores(tmp_path) == scores(whole)
+
+
+def test_a_finished_folder_is_reused_without_loading_the_model(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = evaluate(config(tiny_model, tmp_path))
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("the model was loaded again")
+
+    monkeypatch.setattr("hebench.harness.run.load_hf", fail)
+    assert evaluate(config(tiny_model, tmp_path)) == first
+
+
+@pytest.mark.parametrize("after", [1, 7, 13])
+def test_an_interrupted_evaluation_ends_with_the_same_scores(
+    whole: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    record = AnswerLog.add_partial
+
+    def interrupted(self: AnswerLog, attr: str, req: Any, res: Any) -> None:
+        record(self, attr, req, res)
+        if len(self) == after:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AnswerLog, "add_partial", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(config(tiny_model, tmp_path))
+    assert not (tmp_path / MANIFEST_NAME).exists()
+    with pytest.raises(DataError, match="did not finish|not finished"):
+        read_run(tmp_path)
+    with (tmp_path / ANSWERS_NAME).open("a") as stream:
+        stream.write('{"key": "cut sh')  # what a power cut leaves
+    manifest = evaluate(config(tiny_model, tmp_path))
+    assert manifest.requests_reused == after
+    assert scores(tmp_path) == scores(whole)
+
+
+def test_raising_the_limit_reuses_the_answers(tiny_model: Path, tmp_path: Path) -> None:
+    evaluate(config(tiny_model, tmp_path, limit=2))
+    manifest = evaluate(config(tiny_model, tmp_path, limit=4))
+    assert manifest.requests_reused == 2 * 3 + 2
+    assert len(read_run(tmp_path).tasks[QUICK[0]].scores) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "setting"),
+    [({"batch_size": 2}, "batch_size"), ({"dtype": "bfloat16"}, "dtype"), ({"seed": 1}, "seed")],
+)
+def test_answers_under_other_settings_are_refused(
+    tiny_model: Path, tmp_path: Path, changes: dict[str, Any], setting: str
+) -> None:
+    evaluate(config(tiny_model, tmp_path, limit=1))
+    with pytest.raises(ConfigError, match=f"{setting} = .*choose another folder"):
+        evaluate(config(tiny_model, tmp_path, limit=1, **changes))
+
+
+def test_another_checkpoint_under_the_same_name_never_gets_these_answers(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "run"
+    evaluate(config(make_tiny_model(tmp_path / "a" / "model", seed=0), out, limit=1))
+    other = make_tiny_model(tmp_path / "b" / "model", seed=1)
+    with pytest.raises(ConfigError, match="weights_sha256"):
+        evaluate(config(other, out, limit=1))
+
+
+def test_a_prompt_beyond_the_context_is_counted(tmp_path: Path) -> None:
+    model = make_tiny_model(tmp_path / "short", seed=0, context=256)
+    manifest = evaluate(config(model, tmp_path / "run", limit=2))
+    assert manifest.requests_truncated == manifest.requests == 8
+
+
+def test_a_model_that_returns_no_number_is_counted_not_scored(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    model = make_tiny_model(tmp_path / "diverged", seed=0)
+    path = model / "model.safetensors"
+    weights = load_file(path)
+    weights["model.norm.weight"] = torch.full_like(weights["model.norm.weight"], math.nan)
+    save_file(weights, path, metadata={"format": "pt"})
+    manifest = evaluate(config(model, tmp_path / "run", limit=2, tasks=QUICK[:1]))
+    assert manifest.requests_failed == 6
+    task = read_run(tmp_path / "run").tasks[QUICK[0]]
+    assert all(math.isnan(value) for value in task.scores)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("/no/such/folder", "expected a model folder, found nothing"),
+        ("nothing-like-that", "expected a model folder or a Hub id"),
+        ("nobody/no-such-model", "cannot load nobody/no-such-model"),
+    ],
+)
+def test_what_is_no_model_is_one_line(tmp_path: Path, model: str, message: str) -> None:
+    with pytest.raises(CheckpointError, match=message) as info:
+        evaluate(config(model, tmp_path))
+    assert "\n" not in str(info.value)
+
+
+def test_a_folder_that_is_not_a_model_is_one_line(tiny_model: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(CheckpointError, match="not a model folder: no weight files"):
+        evaluate(config(empty, tmp_path / "run"))
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        (empty / name).write_bytes((tiny_model / name).read_bytes())
+    whole = (tiny_model / "model.safetensors").read_bytes()
+    (empty / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="cannot load the model") as info:
+        evaluate(config(empty, tmp_path / "run"))
+    assert "\n" not in str(info.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tasks": ()}, "at least one task"),
+        ({"limit": 0}, "at least 1 item"),
+        ({"batch_size": 0}, "at least 1"),
+    ],
+)
+def test_values_that_mean_nothing_are_refused(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config("baseline:random", tmp_path, **changes)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work() -> None:
+    with pytest.raises(ConfigError, match="cannot write to /proc/hebench.*--out"):
+        evaluate(config("baseline:random", Path("/proc/hebench")))
+
+
+# --------------------------------------------------------------------------- baselines
+
+
+def test_baselines_are_rows_like_any_model(tmp_path: Path) -> None:
+    found = {}
+    for kind in ("random", "most_frequent", "copy_source", "first_sentence"):
+        out = tmp_path / kind
+        manifest = evaluate(EvalConfig(model=f"baseline:{kind}", tasks=ALL, out=out))
+        assert manifest.backend == "baseline"
+        found[kind] = {name: task.metrics["score"] for name, task in read_run(out).tasks.items()}
+    assert set(found["random"]) == set(found["copy_source"]) | {
+        "hebench_mini_sentiment",
+        "hebench_mini_winograd",
+    }
+    assert found["most_frequent"]["hebench_mini_sentiment"] == pytest.approx(1 / 3)
+    assert found["most_frequent"]["hebench_mini_winograd"] == 0.5
+    assert found["first_sentence"].keys() == {"hebench_mini_qa", "hebench_mini_summarization"}
+    # Nothing without a model comes near a good answer.
+    assert max(found["random"]["hebench_mini_qa"], found["copy_source"]["hebench_mini_qa"]) < 0.3
+    assert found["copy_source"]["hebench_mini_translation_en_he"] < 0.1
+
+
+def test_a_baseline_that_does_not_apply_says_so(tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match="does not apply"):
+        evaluate(config("baseline:copy_source", tmp_path, tasks=("hebench_mini_winograd",)))
+    with pytest.raises(ConfigError, match="unknown baseline clever; expected one of random"):
+        evaluate(config("baseline:clever", tmp_path))
+
+
+def test_another_split_is_scored_on_request(mirror: Path, tmp_path: Path) -> None:
+    heq = ("hebench_heq",)
+    manifest = evaluate(
+        config("baseline:most_frequent", tmp_path, tasks=heq, split="validation", limit=None)
+    )
+    task = read_run(tmp_path).tasks["hebench_heq"]
+    assert (manifest.split, len(task.scores), len(set(task.clusters))) == ("validation", 1501, 239)
+    assert task.metrics["score"] == pytest.approx(443 / 1501)  # always abstaining

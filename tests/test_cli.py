@@ -1,0 +1,135 @@
+"""The command line: exit codes, one line for a mistake, interruption."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hebench import cli
+from hebench.harness.answers import ANSWERS_NAME
+from hebench.records import MANIFEST_NAME
+
+
+def hebench(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Run the command in this process and return its exit code."""
+    monkeypatch.setattr(sys, "argv", ["hebench", *arguments])
+    with pytest.raises(SystemExit) as info:
+        cli.main()
+    return int(info.value.code or 0)
+
+
+def test_eval_prints_a_table_with_n_and_interval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["eval", "baseline:random", "--tasks", "hebench_mini_winograd", "--limit", "10"]
+    assert hebench(*arguments, "--out", str(tmp_path), monkeypatch=monkeypatch) == 0
+    printed = capsys.readouterr().out
+    assert "hebench_mini_winograd" in printed and "n=10" in printed and "[" in printed
+    assert hebench(*arguments, "--out", str(tmp_path), "--json", monkeypatch=monkeypatch) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    found = row["tasks"]["hebench_mini_winograd"]
+    assert 0 <= found["low"] <= found["mean"] <= found["high"] <= 1 and found["n"] == 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["eval", "baseline:random", "--tasks", "hebench_mimi", "--out", "{}"], "did you mean"),
+        (["eval", "/no/model", "--tasks", "hebench_mini_qa", "--out", "{}"], "found nothing"),
+        (["eval", "{}", "--tasks", "hebench_mini_qa", "--out", "{}/run"], "is not a model folder"),
+        (["eval", "baseline:random", "--tasks", ",", "--out", "{}"], "at least one task"),
+        (
+            ["eval", "baseline:random", "--tasks", "hebench_mini_qa", "--out", "/proc/x"],
+            "cannot write",
+        ),
+        (["board", "build", "{}"], "expected a results"),
+        (["tasks", "check", "{}/nothing"], "expected a folder"),
+        (["tasks", "show", "hebench_mini"], "name one of its tasks"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    filled = [part.format(tmp_path) for part in arguments]
+    assert hebench(*filled, monkeypatch=monkeypatch) == 2
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 1 and message in errors[0], errors
+
+
+def test_tasks_check_finds_a_planted_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.yaml").write_text("task: [hebench_toy\n", encoding="utf-8")
+    assert hebench("tasks", "check", str(tmp_path), monkeypatch=monkeypatch) == 2
+    assert "broken.yaml: cannot be loaded" in capsys.readouterr().err
+    assert hebench("tasks", "check", monkeypatch=monkeypatch) == 0
+
+
+def test_tasks_path_ls_and_show(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert hebench("tasks", "path", monkeypatch=monkeypatch) == 0
+    assert (Path(capsys.readouterr().out.strip()) / "hebench_mini.yaml").is_file()
+    assert hebench("tasks", "ls", "--json", monkeypatch=monkeypatch) == 0
+    assert json.loads(capsys.readouterr().out)["hebench_heq"] == "task"
+    assert hebench("tasks", "show", "hebench_mini_winograd", monkeypatch=monkeypatch) == 0
+    assert capsys.readouterr().out.rstrip().endswith("תשובה:")
+
+
+def test_ctrl_c_is_130_and_the_same_command_goes_on(tiny_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "hebench", "eval", str(tiny_model)]
+    command += ["--tasks", "hebench_mini_summarization", "--out", str(out), "--limit", "12"]
+    command += ["--batch-size", "1", "--dtype", "float32"]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    answers = out / ANSWERS_NAME
+    deadline = time.monotonic() + 120
+    while not (answers.exists() and answers.read_text("utf-8").count("\n") >= 2):
+        assert running.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130, errors
+    assert errors.strip().splitlines()[-1] == (
+        "hebench: interrupted; the same command goes on from here"
+    )
+    assert "Traceback" not in errors
+    assert not (out / MANIFEST_NAME).exists()
+    subprocess.run(command, check=True, capture_output=True)
+    manifest = json.loads((out / MANIFEST_NAME).read_text(encoding="utf-8"))
+    assert 1 <= manifest["requests_reused"] < 12
+
+
+def test_a_full_disk_is_one_line_and_nothing_counts_as_complete(tmp_path: Path) -> None:
+    """The shell's limit on file size makes the kernel refuse the write for real."""
+    out = tmp_path / "run"
+    command = f"ulimit -f 40; exec {sys.executable} -m hebench eval baseline:random "
+    command += f"--tasks hebench_mini_summarization --out {out}"
+    finished = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert finished.returncode == 2, finished.stderr
+    (line,) = finished.stderr.strip().splitlines()
+    assert line.startswith("hebench: ")
+    assert not (out / MANIFEST_NAME).exists()
+    assert not list(out.glob("results_*"))
+
+
+def test_help_does_not_import_the_heavy_libraries() -> None:
+    code = (
+        "import sys; from hebench import cli; "
+        "heavy = {'torch', 'transformers', 'lm_eval', 'datasets', 'scipy', 'sacrebleu'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    environment = dict(os.environ)
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    ).stdout
+    assert printed.strip() == "[]"
