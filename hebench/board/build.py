@@ -43,6 +43,16 @@ HEADLINES = {
 }
 
 
+# What the Hebrew page calls the rows that are no model, and the one metric that has a plain name.
+HEBREW = {
+    "baseline:random": "בלי מודל: ניחוש אקראי",
+    "baseline:most_frequent": "בלי מודל: התשובה השכיחה ביותר",
+    "baseline:copy_source": "בלי מודל: העתקת המקור",
+    "baseline:first_sentence": "בלי מודל: המשפט הראשון",
+    "accuracy": "דיוק",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Column:
     """One task of the table."""
@@ -58,9 +68,10 @@ class Row:
     """One run of the table, a cell a column; None where the run has no such task."""
 
     name: str
+    source: str
     baseline: bool
     cells: tuple[Interval | None, ...]
-    signature: str
+    signature: tuple[str, ...]
 
 
 def interval_of(scores: TaskScores) -> Interval:
@@ -98,6 +109,7 @@ def table(runs: Sequence[Run]) -> tuple[tuple[Column, ...], tuple[Row, ...]]:
     rows = tuple(
         Row(
             name=strip_bidi_controls(run.name)[:MAX_NAME],
+            source=run.manifest.model.source if run.manifest else "",
             baseline=bool(run.manifest and run.manifest.backend == "baseline"),
             cells=tuple(
                 interval_of(run.tasks[column.task]) if column.task in run.tasks else None
@@ -122,15 +134,15 @@ def build_page(runs: Sequence[Run], path: Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    html = environment.get_template("page.html").render(columns=columns, rows=rows)
+    html = environment.get_template("page.html").render(columns=columns, rows=rows, hebrew=HEBREW)
     write_atomically(path, html)
     return path
 
 
-def _signature(run: Run) -> str:
-    """Return what the row's numbers depend on, in one line."""
+def _signature(run: Run) -> tuple[str, ...]:
+    """Return what the row's numbers depend on, as `key:value` parts."""
     if run.manifest is None:
-        return "lm_eval, no hebench manifest"
+        return ("lm_eval", "no hebench manifest")
     manifest = run.manifest
     parts = [
         f"source:{manifest.model.source}",
@@ -145,4 +157,4 @@ def _signature(run: Run) -> str:
         f"lm_eval:{manifest.versions.get('lm_eval', 'unknown')}",
         f"hebench:{manifest.versions.get('hebench', 'unknown')}",
     ]
-    return "|".join(part for part in parts if part)
+    return tuple(part for part in parts if part)

@@ -130,7 +130,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = dict(attrs)
         self.tags.append((tag, found))
-        if tag not in {"meta", "br"}:
+        if tag not in {"meta", "br", "wbr"}:
             isolated = "ltr" in (found.get("class") or "").split() or tag in {"bdi", "style"}
             self._stack.append(isolated or tag == "title")
 

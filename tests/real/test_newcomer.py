@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hebench.board.build import HEBREW
 from hebench.board.read import read_run
 from hebench.models.baselines import TITLES
 from hebench.models.demo import MODEL_NAME
@@ -49,7 +50,8 @@ def demo(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
 
 def test_the_demo_shows_the_real_model_and_the_baselines(demo: Path) -> None:
     page = (demo / "index.html").read_text(encoding="utf-8")
-    for name in (MODEL_NAME, *TITLES.values()):
+    assert set(HEBREW) == {f"baseline:{kind}" for kind in TITLES} | {"accuracy"}
+    for name in (MODEL_NAME, *(HEBREW[f"baseline:{kind}"] for kind in TITLES)):
         assert f"<bdi>{name}</bdi>" in page
     run = read_run(demo / "smollm2")
     assert run.manifest is not None
