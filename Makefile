@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test slow check site bench clean
+.PHONY: setup demo test slow check site baselines bench clean
 
 setup: $(READY)
 
@@ -34,6 +34,9 @@ check: $(READY)
 
 site: $(READY)
 	$(BIN)/hebench board build runs/demo/*/ --out leaderboard/site/index.html
+
+baselines: $(READY)
+	$(BIN)/python benchmarks/baselines.py
 
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hebench.errors import HebenchError
+from hebench.errors import ConfigError, HebenchError
 
 app = typer.Typer(
     add_completion=False,
@@ -24,7 +24,9 @@ app = typer.Typer(
 )
 tasks_app = typer.Typer(no_args_is_help=True, help="The tasks: list, check, show their prompts.")
 board_app = typer.Typer(no_args_is_help=True, help="The page that shows the scores.")
+data_app = typer.Typer(no_args_is_help=True, help="The public data: list, fetch, verify.")
 app.add_typer(tasks_app, name="tasks")
+app.add_typer(data_app, name="data")
 app.add_typer(board_app, name="board")
 
 _USER_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EFBIG}
@@ -65,10 +67,16 @@ def evaluate(
     revision: Annotated[str | None, typer.Option(help="Hub branch, tag or commit.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N items of each task.")] = None,
     split: Annotated[str | None, typer.Option(help="Another split, e.g. validation.")] = None,
+    text: Annotated[str | None, typer.Option(help="A text file for hebench_bpb to read.")] = None,
     dtype: Annotated[str, typer.Option(help="bfloat16, float16, float32 or auto.")] = "bfloat16",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
     batch_size: Annotated[int, typer.Option(help="Requests a forward pass.")] = 8,
     seed: Annotated[int, typer.Option(help="Recorded; greedy answers do not depend on it.")] = 1234,
+    track: Annotated[str, typer.Option(help="base, chat or thinking.")] = "base",
+    backend: Annotated[str, typer.Option(help="hf, or openai for a chat server.")] = "hf",
+    base_url: Annotated[str | None, typer.Option(help="The server, up to /v1.")] = None,
+    concurrency: Annotated[int, typer.Option(help="Requests at a time to the server.")] = 4,
+    max_tokens: Annotated[int | None, typer.Option(help="Of a free answer.")] = None,
     include_path: Include = None,
     as_json: AsJson = False,
 ) -> None:
@@ -86,10 +94,16 @@ def evaluate(
             revision=revision,
             limit=limit,
             split=split,
+            text=text,
             dtype=dtype,
             device=device,
             batch_size=batch_size,
             seed=seed,
+            track=track,
+            backend=backend,
+            base_url=base_url,
+            concurrency=concurrency,
+            max_tokens=max_tokens,
             include=tuple(include_path or ()),
         )
     )
@@ -143,16 +157,36 @@ def tasks_ls(include_path: Include = None, as_json: AsJson = False) -> None:
 @tasks_app.command("check")
 def tasks_check(
     folder: Annotated[Path | None, typer.Argument(help="Default: the packaged tasks.")] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Also check how this model's tokenizer cuts choices.")
+    ] = None,
+    store: Annotated[bool, typer.Option(help="Store the prompts' hashes as they are.")] = False,
 ) -> None:
     """Find task files that the harness would drop silently, and other faults."""
-    from hebench.harness.tasks import check_tasks, tasks_folder
+    from hebench.harness import check
+    from hebench.harness.tasks import task_names, tasks_folder
 
     chosen = folder or tasks_folder()
-    problems = check_tasks(chosen)
+    problems = check.check_tasks(chosen)
+    rendered: list[check.Rendering] = []
+    if not problems:
+        names = {path.stem for path in chosen.rglob("*.yaml")}
+        kinds = task_names(() if folder is None else (folder,))
+        rendered = check.render_tasks(
+            chosen, sorted(name for name in names if kinds.get(name) == "task")
+        )
+        if store:
+            print(f"stored in {check.store_prompts(chosen, rendered)}")
+        problems += check.changed_prompts(chosen, rendered)
+        if tokenizer:
+            problems += check.check_boundaries(chosen, rendered, tokenizer)
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:
         raise HebenchError(f"{len(problems)} faults in {chosen}")
+    absent = [item.task for item in rendered if item.prompt_sha256 is None]
+    if absent:
+        print(f"data not in the cache, prompts not checked: {', '.join(absent)}")
     print(f"no faults in {chosen}")
 
 
@@ -167,6 +201,123 @@ def tasks_show(
 
     for number, prompt in enumerate(prompts(task, n, include_path or ()), start=1):
         print(f"--- {task}, item {number} ---\n{prompt}")
+
+
+@data_app.command("ls")
+def data_ls(as_json: AsJson = False) -> None:
+    """List the public sets: licence, size, and how much of each is in the cache."""
+    from hebench.data.fetch import sources
+
+    rows = [
+        {
+            "name": source.name,
+            "title": source.title,
+            "licence": source.licence,
+            "noncommercial": source.noncommercial,
+            "files": len(source.files),
+            "present": sum(file.cached.exists() for file in source.files.values()),
+            "megabytes": round(sum(file.bytes or 0 for file in source.files.values()) / 1e6, 1),
+            "note": source.note,
+        }
+        for source in sources().values()
+    ]
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    for row in rows:
+        flag = " [non-commercial]" if row["noncommercial"] else ""
+        counts = f"{row['present']:>4} of {row['files']:>3} files"
+        print(f"{row['name']:18}{counts}{row['megabytes']:>7} MB")
+        print(f"{'':18}{row['title']}; licence: {row['licence']}{flag}")
+        if row["note"]:
+            print(f"{'':18}{row['note']}")
+
+
+@data_app.command("get")
+def data_get(
+    names: Annotated[list[str] | None, typer.Argument(help="Sets, or SET/FILE.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every set.")] = False,
+) -> None:
+    """Download sets into the cache; what cannot be had is listed, the rest is fetched."""
+    from hebench.data.fetch import fetch, select, sources
+    from hebench.errors import DataError
+
+    if bool(names) == everything:
+        raise ConfigError("expected names of data sets or --all; `hebench data ls` lists them")
+    wanted = select(names or list(sources()))
+    failures = []
+    for file in wanted:
+        try:
+            fetch(file.source, file.name)
+        except DataError as error:
+            failures.append(error)
+            print(f"hebench: {error}", file=sys.stderr)
+    print(f"{len(wanted) - len(failures)} of {len(wanted)} files are in the cache")
+    if failures:
+        raise DataError(f"{len(failures)} of {len(wanted)} files could not be fetched (see above)")
+
+
+@data_app.command("verify")
+def data_verify() -> None:
+    """Check every file of the cache against its pinned checksum; a damaged one is set aside."""
+    from hebench.data.fetch import fetch, select, sources
+    from hebench.errors import DataError
+
+    present = [file for file in select(list(sources())) if file.cached.exists()]
+    failures = 0
+    for file in present:
+        try:
+            fetch(file.source, file.name)
+        except DataError as error:
+            failures += 1
+            print(f"hebench: {error}", file=sys.stderr)
+    print(f"{len(present) - failures} of {len(present)} cached files are as pinned")
+    if failures:
+        raise DataError(f"{failures} cached files were damaged (see above)")
+
+
+@data_app.command("overlap")
+def data_overlap(
+    corpus: Annotated[Path, typer.Argument(help="A file or folder: jsonl, parquet or txt.")],
+    sets: Annotated[str, typer.Option("--sets", help="Sets by name; default: all.")] = "",
+    field: Annotated[str, typer.Option(help="The field that holds the text.")] = "text",
+    workers: Annotated[int, typer.Option(help="Processes.")] = 1,
+    clean: Annotated[Path | None, typer.Option(help="Write the corpus without them here.")] = None,
+    min_share: Annotated[
+        float, typer.Option(help="Leave a document out only if it holds this share of an item.")
+    ] = 0.0,
+    report: Annotated[Path | None, typer.Option(help="Write the report, item by item.")] = None,
+) -> None:
+    """Find evaluation items in a training corpus, and write the corpus without them."""
+    from hebench.data.evaluated import evaluation_items
+    from hebench.data.overlap import clean_corpus, find_overlap
+    from hebench.files import write_atomically
+
+    names = tuple(part.strip() for part in sets.split(",") if part.strip())
+    items, absent = evaluation_items(names)
+    cleaning = None
+    if clean is None:
+        overlap = find_overlap(corpus, items, field=field, workers=workers)
+    else:
+        cleaning = clean_corpus(
+            corpus, items, clean, min_share=min_share, field=field, workers=workers
+        )
+        overlap = cleaning.overlap
+    print(f"{overlap.documents:,} documents, {overlap.words:,} words in {overlap.files} files")
+    print(f"{'set':24}{'items':>8}{'too short':>11}{'judged':>8}{'touched':>9}{'contained':>11}")
+    for row in overlap.sets:
+        counts = f"{row.items:>8}{row.too_short:>11}{row.judged:>8}{row.touched:>9}"
+        print(f"{row.set:24}{counts}{row.contained:>11}")
+    if absent:
+        print(f"not in the cache, not looked for: {', '.join(absent)}")
+    if overlap.skipped:
+        print(f"files of another format, not read: {', '.join(overlap.skipped)}")
+    if cleaning:
+        print(f"{cleaning.removed:,} of {cleaning.documents:,} documents left out of {clean}")
+        for name, count in cleaning.removed_by_set.items():
+            print(f"  {name}: {count:,}")
+    if report:
+        write_atomically(report, json.dumps(asdict(overlap), ensure_ascii=False, indent=1) + "\n")
 
 
 @board_app.command("build")

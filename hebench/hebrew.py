@@ -57,6 +57,11 @@ def strip_bidi_controls(text: str) -> str:
     return _BIDI_CONTROLS.sub("", text)
 
 
+def fold_final_letters(text: str) -> str:
+    """Return `text` with final letters in their usual form (ם as מ)."""
+    return text.translate(_FINAL_LETTERS)
+
+
 def normalise(text: str, profile: Profile) -> str:
     """Return `text` under a named profile, words separated by single spaces.
 

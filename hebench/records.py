@@ -30,7 +30,7 @@ class Model:
 
     name: str  # what tables print
     source: str  # Hub id, folder name or baseline:<name>; never an absolute path
-    revision: str | None  # Hub commit, if the model came from the Hub
+    revision: str | None  # Hub commit, or the id that a server answered under
     weights_sha256: str | None  # over the weight files' names and hashes, if they are local
     parameters: int | None
     dtype: str | None
@@ -49,6 +49,7 @@ class RunManifest:
     seed: int
     limit: int | None  # items a task; None for all
     split: str | None  # None for each task's own reported split
+    max_tokens: int | None  # of a free answer, if the run overrode what the tasks say
     tasks: tuple[str, ...]
     task_sha256: dict[str, str]  # task -> hash of its resolved configuration
     task_versions: dict[str, str]

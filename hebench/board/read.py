@@ -110,11 +110,11 @@ def _doc(sample: dict[str, Any]) -> dict[str, Any]:
 
 def _scores(samples: Iterable[dict[str, Any]], path: Path) -> Iterable[float]:
     for place, sample in enumerate(samples, start=1):
-        value = sample.get("score")
+        value = sample.get("score", sample.get("acc"))
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise DataError(
                 f"{path} line {place}: expected a number in 'score', found {value!r}; "
-                "only tasks that emit `score` can be shown (all hebench tasks do)"
+                "only tasks that emit `score` or `acc` can be shown (all hebench tasks do)"
             )
         if not math.isnan(value) and not 0 <= value <= 1:
             raise DataError(f"{path} line {place}: expected a score in [0, 1], found {value}")

@@ -1,24 +1,25 @@
-"""One small function per benchmark: from files to the documents that the tasks read.
+"""The sets written for hebench, one small function each: from files to the tasks' documents.
 
 Each returns a `datasets.DatasetDict` with the split `test` (the items that are scored) and,
 where the task is few-shot, `shots`. lm-eval calls them by name from the YAML
-(`custom_dataset: !function hebench.data.load.heq`) and passes the task's metadata, so a user
-chooses another split the same way from both command lines:
+(`custom_dataset: !function hebench.data.load.mini_qa`) and passes the task's metadata as
+keywords, so a user chooses what is loaded the same way from both command lines:
 
     hebench eval MODEL --tasks hebench_heq --split validation
     lm_eval run ... --tasks hebench_heq --metadata '{"split": "validation"}'
 
 Every document has an `id` that never changes and a `cluster`: items of one cluster (questions
-about one passage) are not independent, and the intervals know it.
+about one passage) are not independent, and the intervals know it. `public.py` does the same
+for the public sets.
 """
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hebench.data.fetch import fetch
 from hebench.errors import DataError
 from hebench.files import read_jsonl
 
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 
 # What the question-answering prompt tells a model to write when the passage has no answer.
 NULL_ANSWER = "אין תשובה"
+# Labels as files hold them -> as prompts show them, in the order of the harness's choices.
 SENTIMENT_LABELS = {"positive": "חיובי", "negative": "שלילי", "neutral": "ניטרלי"}
+NLI_LABELS = {"entailment": "נובע", "contradiction": "סותר", "neutral": "ניטרלי"}
 
 Doc = dict[str, Any]
 
@@ -35,8 +38,8 @@ Doc = dict[str, Any]
 def mini_records(capability: str, part: str = "items") -> list[Doc]:
     """Return the records of a set written for hebench, as its file holds them.
 
-    capability: `qa`, `sentiment`, `winograd`, `translation` or `summarization`; part: `items`
-    or `shots`. The file's first line (licence, version, canary) is left out.
+    capability: a folder under `mini/`; part: `items` or `shots`. The file's first line
+    (licence, version, canary) is left out. Raises DataError if the package lacks the file.
     """
     path = Path(str(resources.files("hebench.data"))) / "mini" / capability / f"{part}.jsonl"
     if not path.is_file():
@@ -44,68 +47,50 @@ def mini_records(capability: str, part: str = "items") -> list[Doc]:
     return [record for number, record in read_jsonl(path) if number > 1]
 
 
+def splits(**docs: list[Doc]) -> "DatasetDict":
+    """Return lists of documents as a DatasetDict, by split name."""
+    import datasets
+
+    return datasets.DatasetDict(
+        {split: datasets.Dataset.from_list(records) for split, records in docs.items()}
+    )
+
+
+# ------------------------------------------------------------------------------ the tasks
+
+
 def mini_qa(**_: Any) -> "DatasetDict":
-    """Return the `hebench_mini` questions about short passages; clusters are passages."""
-    return _splits(test=_mini_questions("items"), shots=_mini_questions("shots"))
+    """Return questions about short passages; clusters are passages."""
+    return splits(test=question_documents("items"), shots=question_documents("shots"))
 
 
 def mini_sentiment(**_: Any) -> "DatasetDict":
-    """Return the `hebench_mini` sentiment items with their nine shots."""
-    return _splits(
-        **{
-            split: [
-                {
-                    "id": record["id"],
-                    "cluster": record["id"],
-                    "text": record["text"],
-                    "choices": list(SENTIMENT_LABELS.values()),
-                    "label": list(SENTIMENT_LABELS).index(record["label"]),
-                }
-                for record in mini_records("sentiment", part)
-            ]
-            for split, part in (("test", "items"), ("shots", "shots"))
-        }
-    )
+    """Return texts that are positive, negative or neutral."""
+    return splits(test=sentiment_documents("items"), shots=sentiment_documents("shots"))
 
 
 def mini_winograd(**_: Any) -> "DatasetDict":
-    """Return the `hebench_mini` Winograd items with their five shots; clusters are pairs.
+    """Return Winograd items; clusters are pairs.
 
     The first item of every pair comes before any second one: the first N are N situations.
     """
-    return _splits(
-        **{
-            split: [
-                {
-                    "id": record["id"],
-                    "cluster": record["pair"] or record["id"],
-                    "sentence": record["sentence"],
-                    "question": record["question"],
-                    "choices": record["options"],
-                    "label": record["label"],
-                }
-                for record in sorted(
-                    mini_records("winograd", part), key=lambda record: record["id"][-1]
-                )
-            ]
-            for split, part in (("test", "items"), ("shots", "shots"))
-        }
-    )
+    items = sorted(_winograd_documents("items"), key=lambda doc: doc["id"][-1])
+    return splits(test=items, shots=_winograd_documents("shots"))
 
 
 def mini_translation_en_he(**_: Any) -> "DatasetDict":
-    """Return the `hebench_mini` sentence pairs, English to Hebrew, with three shots."""
-    return _mini_pairs("en", "he")
+    """Return sentence pairs, English to Hebrew."""
+    return splits(test=_pairs("en", "he", "items"), shots=_pairs("en", "he", "shots"))
 
 
 def mini_translation_he_en(**_: Any) -> "DatasetDict":
-    """Return the `hebench_mini` sentence pairs, Hebrew to English, with three shots."""
-    return _mini_pairs("he", "en")
+    """Return sentence pairs, Hebrew to English."""
+    return splits(test=_pairs("he", "en", "items"), shots=_pairs("he", "en", "shots"))
 
 
 def mini_summarization(**_: Any) -> "DatasetDict":
-    """Return the `hebench_mini` articles with a reference summary and key facts each."""
-    return _splits(
+    """Return articles with a reference summary and key facts each."""
+    return splits(
         test=[
             {
                 "id": record["id"],
@@ -120,53 +105,113 @@ def mini_summarization(**_: Any) -> "DatasetDict":
     )
 
 
-def heq(split: str = "test", **_: Any) -> "DatasetDict":
-    """Return a split of HeQ v1.1, `test` (reported) or `validation` (for development).
+def mini_nli(**_: Any) -> "DatasetDict":
+    """Return premises with three hypotheses each; clusters are premises.
 
-    The scored split is named `test` in the result whichever it is, as the task expects. The
-    three shots are those of `hebench_mini`: fixed, and in neither split.
-    Raises DataError for another split, and for the v1.0 layout, whose `is_impossible` is a
-    string with the opposite sense and whose unanswerable questions carry wrong answers as gold.
+    As with Winograd pairs, one hypothesis of every premise comes before any second one.
     """
-    if split not in {"test", "validation"}:
-        raise DataError(f"hebench_heq: expected split test or validation, found {split!r}")
-    return _splits(test=list(read_heq(fetch("heq", split))), shots=_mini_questions("shots"))
+    items = sorted(nli_documents("items"), key=lambda doc: doc["id"][-1])
+    return splits(test=items, shots=nli_documents("shots"))
 
 
-def read_heq(path: Path) -> Iterator[Doc]:
-    """Yield the questions of a HeQ v1.1 file; see `heq` for what is refused."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict) or content.get("version") != "v1.1":
-        found = content.get("version") if isinstance(content, dict) else type(content).__name__
-        raise DataError(f"{path}: expected HeQ version v1.1, found {found!r}; use the v1.1 files")
-    passage_number = 0
-    for article in content["data"]:
-        for paragraph in article["paragraphs"]:
-            passage_number += 1
-            for question in paragraph["qas"]:
-                if not isinstance(question["is_impossible"], bool):
-                    raise DataError(
-                        f"{path}, question {question['id']}: expected is_impossible true or "
-                        f"false, found {question['is_impossible']!r}; this is the v1.0 layout, "
-                        "use the v1.1 files"
-                    )
-                answers = [] if question["is_impossible"] else question["answers"]
-                if not answers and not question["is_impossible"]:
-                    raise DataError(
-                        f"{path}, question {question['id']}: expected an answer, found none"
-                    )
-                yield _question(
-                    identity=question["id"],
-                    cluster=f"passage-{passage_number:04d}",
-                    passage=paragraph["context"],
-                    question=question["question"],
-                    answers=list(dict.fromkeys(answer["text"] for answer in answers)),
-                )
+def mini_trivia(**_: Any) -> "DatasetDict":
+    """Return questions of general knowledge with four options."""
+    return splits(test=_trivia_documents("items"), shots=_trivia_documents("shots"))
 
 
-def _question(
+def mini_grammar(**_: Any) -> "DatasetDict":
+    """Return minimal pairs of a grammatical and an ungrammatical sentence."""
+    return splits(
+        test=[
+            minimal_pair(
+                identity=record["id"],
+                cluster=record["id"],
+                phenomenon=record["phenomenon"],
+                good=record["good"],
+                bad=record["bad"],
+            )
+            for record in mini_records("grammar")
+        ]
+    )
+
+
+def mini_math(**_: Any) -> "DatasetDict":
+    """Return word problems with one integer answer; the shots show the steps."""
+    return splits(test=_math_documents("items"), shots=_math_documents("shots"))
+
+
+def mini_nikud(**_: Any) -> "DatasetDict":
+    """Return sentences without and with points."""
+    return splits(test=nikud_documents("items"), shots=nikud_documents("shots"))
+
+
+def mini_instructions(**_: Any) -> "DatasetDict":
+    """Return instructions with the checks that an answer must pass."""
+    return splits(
+        test=[
+            {
+                "id": record["id"],
+                "cluster": record["id"],
+                "instruction": record["instruction"],
+                # Arrow wants one shape for all rows; checks differ in theirs.
+                "checks": json.dumps(record["checks"], ensure_ascii=False),
+                "target": record["example"],
+            }
+            for record in mini_records("instructions")
+        ]
+    )
+
+
+def bits_per_byte(text: str | None = None, **_: Any) -> "DatasetDict":
+    """Return running texts to be read: the package's, or the paragraphs of a file of the user's.
+
+    text: a path to a UTF-8 text file; paragraphs are separated by blank lines. The package's
+    texts are the passages and articles of the mini sets: good for comparing checkpoints of one
+    run, too small and too uniform to rank models. Raises DataError if the file cannot be read.
+    """
+    if text is None:
+        found = {record["id"]: record["passage"] for record in mini_records("qa")}
+        found |= {record["id"]: record["article"] for record in mini_records("summarization")}
+    else:
+        found = _paragraphs(Path(text).expanduser())
+    return splits(test=[{"id": key, "cluster": key, "text": value} for key, value in found.items()])
+
+
+# ------------------------------------------------------------------------------ documents
+
+
+def labelled(
+    *, identity: str, choices: Mapping[str, str], label: str, cluster: str = "", **fields: str
+) -> Doc:
+    """Return a document with a closed set of answers, `choices` mapping labels to their text."""
+    return {
+        "id": identity,
+        "cluster": cluster or identity,
+        **fields,
+        "choices": list(choices.values()),
+        "label": list(choices).index(label),
+    }
+
+
+def minimal_pair(*, identity: str, cluster: str, phenomenon: str, good: str, bad: str) -> Doc:
+    """Return a document with two sentences; which comes first depends on the identity alone.
+
+    The order does not enter the score but for ties, and a guesser by place stays at chance.
+    """
+    label = hashlib.sha256(identity.encode()).digest()[0] % 2
+    return {
+        "id": identity,
+        "cluster": cluster,
+        "phenomenon": phenomenon,
+        "choices": [bad, good] if label else [good, bad],
+        "label": label,
+    }
+
+
+def question_document(
     *, identity: str, cluster: str, passage: str, question: str, answers: list[str]
 ) -> Doc:
+    """Return a question about a passage; without answers, the null answer is its gold."""
     golds = answers or [NULL_ANSWER]
     return {
         "id": identity,
@@ -179,12 +224,12 @@ def _question(
     }
 
 
-def _mini_questions(part: str) -> list[Doc]:
-    """Return the questions, the first of each passage first: the first N cover N passages."""
+def question_documents(part: str) -> list[Doc]:
+    """Return the mini questions, the first of each passage first: the first N cover N passages."""
     records = mini_records("qa", part)
     most = max(len(record["questions"]) for record in records)
     return [
-        _question(
+        question_document(
             identity=record["questions"][place]["id"],
             cluster=record["id"],
             passage=record["passage"],
@@ -197,27 +242,114 @@ def _mini_questions(part: str) -> list[Doc]:
     ]
 
 
-def _mini_pairs(source: str, target: str) -> "DatasetDict":
-    return _splits(
-        **{
-            split: [
-                {
-                    "id": record["id"],
-                    "cluster": record["id"],
-                    "source": record[source][0],
-                    "references": record[target],
-                    "target": record[target][0],
-                }
-                for record in mini_records("translation", part)
-            ]
-            for split, part in (("test", "items"), ("shots", "shots"))
+def sentiment_documents(part: str) -> list[Doc]:
+    """Return the mini sentiment items or shots."""
+    return [
+        labelled(
+            identity=record["id"],
+            choices=SENTIMENT_LABELS,
+            label=record["label"],
+            text=record["text"],
+        )
+        for record in mini_records("sentiment", part)
+    ]
+
+
+def nli_documents(part: str) -> list[Doc]:
+    """Return the mini inference items or shots."""
+    return [
+        labelled(
+            identity=record["id"],
+            cluster=record["pair"] or record["id"],
+            choices=NLI_LABELS,
+            label=record["label"],
+            premise=record["premise"],
+            hypothesis=record["hypothesis"],
+            genre=record["genre"],
+        )
+        for record in mini_records("nli", part)
+    ]
+
+
+def nikud_documents(part: str) -> list[Doc]:
+    """Return the mini sentences or shots without and with points."""
+    return [
+        {
+            "id": record["id"],
+            "cluster": record["id"],
+            "text": record["text"],
+            "target": record["pointed"],
         }
-    )
+        for record in mini_records("nikud", part)
+    ]
 
 
-def _splits(**docs: list[Doc]) -> "DatasetDict":
-    import datasets
+def translation_shots(source: str, target: str) -> list[Doc]:
+    """Return the three mini translation shots; source and target are `en` and `he`."""
+    return _pairs(source, target, "shots")
 
-    return datasets.DatasetDict(
-        {split: datasets.Dataset.from_list(records) for split, records in docs.items()}
-    )
+
+def _winograd_documents(part: str) -> list[Doc]:
+    return [
+        {
+            "id": record["id"],
+            "cluster": record["pair"] or record["id"],
+            "sentence": record["sentence"],
+            "question": record["question"],
+            "choices": record["options"],
+            "label": record["label"],
+        }
+        for record in mini_records("winograd", part)
+    ]
+
+
+def _trivia_documents(part: str) -> list[Doc]:
+    return [
+        {
+            "id": record["id"],
+            "cluster": record["id"],
+            "topic": record["topic"],
+            "question": record["question"],
+            "choices": record["options"],
+            "label": record["label"],
+        }
+        for record in mini_records("trivia", part)
+    ]
+
+
+def _math_documents(part: str) -> list[Doc]:
+    return [
+        {
+            "id": record["id"],
+            "cluster": record["id"],
+            "question": record["question"],
+            "answer": record["answer"],
+            "target": record["solution"],
+        }
+        for record in mini_records("math", part)
+    ]
+
+
+def _pairs(source: str, target: str, part: str) -> list[Doc]:
+    return [
+        {
+            "id": record["id"],
+            "cluster": record["id"],
+            "source": record[source][0],
+            "references": record[target],
+            "target": record[target][0],
+        }
+        for record in mini_records("translation", part)
+    ]
+
+
+def _paragraphs(path: Path) -> dict[str, str]:
+    try:
+        blocks = path.read_text(encoding="utf-8").split("\n\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path} as UTF-8 text: {error}") from error
+    found = {f"paragraph-{n:05d}": block.strip() for n, block in enumerate(blocks, start=1)}
+    found = {key: block for key, block in found.items() if block}
+    if not found:
+        raise DataError(f"{path}: expected text, found an empty file")
+    return found

@@ -68,6 +68,19 @@ def identify(model: str, *, name: str | None, revision: str | None, dtype: str) 
     )
 
 
+def identify_served(model: str, *, name: str | None) -> Model:
+    """Return what is known of a model behind a server: the name that it is asked for."""
+    public = Path(model).name if model.startswith(("/", "~", ".")) else model
+    return Model(
+        name=name or public,
+        source=public,
+        revision=None,
+        weights_sha256=None,
+        parameters=None,
+        dtype=None,
+    )
+
+
 def _identify_folder(folder: Path, name: str | None, dtype: str) -> Model:
     weights = sorted({path for pattern in _WEIGHT_PATTERNS for path in folder.glob(pattern)})
     if not (folder / "config.json").is_file() or not weights:

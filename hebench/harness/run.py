@@ -20,11 +20,20 @@ from lm_eval.api.model import LM
 from hebench.errors import ConfigError, HebenchError, TaskError
 from hebench.files import read_jsonl, require_writable, sha256_of_json
 from hebench.harness.answers import ANSWERS_NAME, AnswerLog, resume
-from hebench.harness.models import BASELINE_PREFIX, BaselineLM, identify, load_hf
+from hebench.harness.models import (
+    BASELINE_PREFIX,
+    BaselineLM,
+    identify,
+    identify_served,
+    load_hf,
+)
+from hebench.harness.served import ServedModel
 from hebench.harness.tasks import fingerprint, load_tasks, quiet
 from hebench.metrics import text
 from hebench.records import MANIFEST_NAME, MANIFEST_SCHEMA, Model, RunManifest
 
+TRACKS = ("base", "chat", "thinking")
+BACKENDS = ("hf", "openai")
 _PACKAGES = (
     "hebench",
     "lm_eval",
@@ -53,7 +62,13 @@ class EvalConfig:
     batch_size: int = 8  # requests a forward pass
     limit: int | None = None  # items a task, from the first; None for all
     split: str | None = None  # None for each task's own reported split
+    text: str | None = None  # a text file of the user's, for tasks that read running text
     seed: int = 1234
+    track: str = "base"  # base, chat or thinking; the latter two apply the model's chat template
+    backend: str = "hf"  # hf, or openai for a server that speaks its chat-completions API
+    base_url: str | None = None  # of that server, such as http://localhost:8000/v1
+    concurrency: int = 4  # requests at a time to that server
+    max_tokens: int | None = None  # of a free answer; None for what each task says
     include: tuple[Path, ...] = ()  # further task folders, beside the packaged one
 
     def __post_init__(self) -> None:
@@ -62,8 +77,18 @@ class EvalConfig:
             raise ConfigError("expected at least one task, found none; name one with --tasks")
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"--limit: expected at least 1 item, found {self.limit}")
-        if self.batch_size < 1:
-            raise ConfigError(f"--batch-size: expected at least 1, found {self.batch_size}")
+        for name in ("batch_size", "concurrency"):
+            if getattr(self, name) < 1:
+                option = name.replace("_", "-")
+                raise ConfigError(f"--{option}: expected at least 1, found {getattr(self, name)}")
+        if self.track not in TRACKS:
+            raise ConfigError(f"--track: expected {', '.join(TRACKS)}, found {self.track!r}")
+        if self.backend not in BACKENDS:
+            raise ConfigError(f"--backend: expected {', '.join(BACKENDS)}, found {self.backend!r}")
+        if (self.backend == "openai") != (self.base_url is not None):
+            raise ConfigError("--backend openai and --base-url go together")
+        if self.backend == "openai" and self.track == "base":
+            raise ConfigError("a chat server applies a chat template: add --track chat")
 
 
 def evaluate(config: EvalConfig) -> RunManifest:
@@ -73,9 +98,11 @@ def evaluate(config: EvalConfig) -> RunManifest:
     of it is completed. Raises HebenchError for anything that the user can mend.
     """
     require_writable(config.out)
-    loaded = load_tasks(config.tasks, config.include, config.split)
-    identity = identify(
-        config.model, name=config.name, revision=config.revision, dtype=config.dtype
+    loaded = load_tasks(config.tasks, config.include, split=config.split, text=config.text)
+    identity = (
+        identify_served(config.model, name=config.name)
+        if config.backend == "openai"
+        else identify(config.model, name=config.name, revision=config.revision, dtype=config.dtype)
     )
     baseline = None
     if config.model.startswith(BASELINE_PREFIX):
@@ -89,21 +116,18 @@ def evaluate(config: EvalConfig) -> RunManifest:
         "batch_size": config.batch_size,
         "device": config.device,
         "seed": config.seed,
+        "track": config.track,
+        "base_url": config.base_url,
     }
     fingerprints = {name: fingerprint(task) for name, task in loaded["tasks"].items()}
+    data = {name: sha256_of_json(list(task.eval_docs)) for name, task in loaded["tasks"].items()}
     earlier = RunManifest.read(config.out)
-    if earlier and _is_same(earlier, identity, config, fingerprints):
+    if earlier and _is_same(earlier, identity, config, fingerprints, data):
         return earlier
 
     log = AnswerLog(config.out / ANSWERS_NAME, settings)
     try:
-        lm = baseline or load_hf(
-            config.model,
-            identity,
-            dtype=config.dtype,
-            device=config.device,
-            batch_size=config.batch_size,
-        )
+        lm = baseline or _load(config, identity)
         resume(lm, log)
         started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
         results = _ask_and_score(lm, loaded, config, identity)
@@ -113,22 +137,24 @@ def evaluate(config: EvalConfig) -> RunManifest:
     _save(results, identity, config.out)
     if hasattr(lm, "model"):
         identity = replace(identity, parameters=int(lm.model.num_parameters()))
+    if isinstance(lm, ServedModel):
+        # The server may answer under another name than it was asked for: a dated snapshot, say.
+        identity = replace(identity, revision=" ".join(sorted(lm.served_ids)) or None)
     manifest = RunManifest(
         schema=MANIFEST_SCHEMA,
         model=identity,
-        track="base",
-        backend="baseline" if baseline else "hf",
+        track=config.track,
+        backend="baseline" if baseline else config.backend,
         batch_size=config.batch_size,
         device=config.device,
         seed=config.seed,
         limit=config.limit,
         split=config.split,
+        max_tokens=config.max_tokens,
         tasks=tuple(loaded["tasks"]),
         task_sha256=fingerprints,
         task_versions={name: str(task.VERSION) for name, task in loaded["tasks"].items()},
-        data_sha256={
-            name: sha256_of_json(list(task.eval_docs)) for name, task in loaded["tasks"].items()
-        },
+        data_sha256=data,
         prompt_sha256={
             name: sha256_of_json([list(instance.args) for instance in task.instances])
             for name, task in loaded["tasks"].items()
@@ -141,7 +167,7 @@ def evaluate(config: EvalConfig) -> RunManifest:
         requests=log.total,
         requests_reused=log.reused,
         requests_truncated=log.truncated,
-        requests_failed=log.failed,
+        requests_failed=log.failed + (lm.withheld if isinstance(lm, ServedModel) else 0),
     )
     manifest.write(config.out)
     return manifest
@@ -160,17 +186,44 @@ def _applicable(baseline: BaselineLM, loaded: dict[str, Any], config: EvalConfig
 
 
 def _is_same(
-    earlier: RunManifest, identity: Model, config: EvalConfig, fingerprints: dict[str, str]
+    earlier: RunManifest,
+    identity: Model,
+    config: EvalConfig,
+    fingerprints: dict[str, str],
+    data: dict[str, str],
 ) -> bool:
     return (
-        replace(earlier.model, parameters=None) == identity
+        _asked_for(earlier.model) == _asked_for(identity)
+        and earlier.track == config.track
+        and earlier.max_tokens == config.max_tokens
         and earlier.batch_size == config.batch_size
         and earlier.device == config.device
         and earlier.seed == config.seed
         and earlier.limit == config.limit
         and earlier.split == config.split
         and earlier.task_sha256 == fingerprints
+        and earlier.data_sha256 == data
         and earlier.versions == _versions()
+    )
+
+
+def _asked_for(model: Model) -> Model:
+    """Return what is known of a model before it answers."""
+    served = model.weights_sha256 is None and model.dtype is None
+    return replace(model, parameters=None, revision=None if served else model.revision)
+
+
+def _load(config: EvalConfig, identity: Model) -> LM:
+    if config.base_url is not None:
+        return ServedModel(
+            config.model, config.base_url, concurrency=config.concurrency, seed=config.seed
+        )
+    return load_hf(
+        config.model,
+        identity,
+        dtype=config.dtype,
+        device=config.device,
+        batch_size=config.batch_size,
     )
 
 
@@ -193,9 +246,19 @@ def _ask_and_score(
         torch.manual_seed(config.seed)
     for task in loaded["tasks"].values():
         task.set_fewshot_seed(seed=config.seed)
+        if config.max_tokens and task.get_config("output_type") == "generate_until":
+            task.set_config("generation_kwargs", {"max_gen_toks": config.max_tokens}, update=True)
     with quiet():
         # Standard errors of means are closed-form; our intervals come from the items anyway.
-        results = run_tasks(lm, loaded, limit=config.limit, log_samples=True, bootstrap_iters=100)
+        results = run_tasks(
+            lm,
+            loaded,
+            limit=config.limit,
+            log_samples=True,
+            bootstrap_iters=100,
+            apply_chat_template=config.track != "base",
+            fewshot_as_multiturn=config.track != "base",
+        )
     assert results is not None, "lm-eval returns nothing only on a rank other than 0"
     found = dict(results)
     found["config"] = {

@@ -1,23 +1,34 @@
-"""Find, check, load and show tasks.
+"""Find, load and show tasks.
 
->>> check_tasks(tasks_folder())
-[]
+>>> prompts("hebench_mini_qa", 1)[0].splitlines()[0]
+'ענו על השאלה בקצרה, במילים מן הקטע. אם התשובה אינה בקטע, כתבו: אין תשובה.'
 """
 
 import contextlib
 import difflib
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import lm_eval.tasks
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from hebench.errors import HebenchError, TaskError, one_line
 from hebench.files import sha256_of_json
+
+# Where the installed lm-eval keeps its own Hebrew tasks, which `hebench_extended` names. Reading
+# these folders takes a moment; its whole index of 14,000 files takes 15 seconds.
+UPSTREAM_FOLDERS = (
+    "belebele",
+    "global_mmlu/full/he",
+    "include/default/Hebrew",
+    "global_piqa/parallel_cloze",
+    "global_piqa/nonparallel_cloze",
+    "multiblimp",
+)
 
 
 def tasks_folder() -> Path:
@@ -32,64 +43,14 @@ def task_names(include: Sequence[Path] = ()) -> dict[str, str]:
 
     Raises TaskError if a file under the folders cannot be read.
     """
-    manager = _task_manager(include, split=None)
+    manager = _task_manager(include, {})
     kinds = dict.fromkeys(manager.all_subtasks, "task") | dict.fromkeys(manager.all_groups, "group")
     return dict(sorted(kinds.items()))
 
 
-@dataclass(frozen=True)
-class Problem:
-    """Something wrong with a task file, in one line."""
-
-    path: Path
-    message: str
-
-    def __str__(self) -> str:
-        """Return the line that the command prints."""
-        return f"{self.path}: {self.message}"
-
-
-def check_tasks(folder: Path) -> list[Problem]:
-    """Return what is wrong with the task files under `folder`; an empty list if nothing is.
-
-    Finds what `lm_eval validate` does not: files that do not parse (the harness skips them
-    silently), functions that cannot be imported, names that are taken or do not start with
-    `hebench_`, missing versions, few-shot examples that are not fixed, stop strings that can
-    never match, and group members that do not exist.
-    """
-    if not folder.is_dir():
-        raise TaskError(f"expected a folder of task files, found nothing at {folder}")
-    problems: list[Problem] = []
-    configs: dict[Path, dict[str, Any]] = {}
-    for path in sorted(folder.rglob("*.yaml")):
-        try:
-            configs[path] = load_yaml(path, resolve_func=True)
-        except Exception as error:  # noqa: BLE001 - whatever a file makes YAML raise is the finding
-            problems.append(Problem(path, f"cannot be loaded: {one_line(error)}"))
-    owners: dict[str, Path] = {}
-    for path, config in configs.items():
-        name = config.get("group") or config.get("task")
-        if not isinstance(name, str):
-            problems.append(Problem(path, "expected `task: NAME` or `group: NAME`, found neither"))
-            continue
-        if name in owners:
-            problems.append(Problem(path, f"the name {name} is taken by {owners[name]}"))
-        owners.setdefault(name, path)
-        if not name.startswith("hebench_"):
-            problems.append(
-                Problem(path, f"expected a name that starts with hebench_, found {name}")
-            )
-        problems += [Problem(path, message) for message in _faults(config)]
-    for path, config in configs.items():
-        for child in config["task"] if isinstance(config.get("task"), list) else []:
-            if child not in owners:
-                problems.append(Problem(path, f"the group names {child}, which does not exist"))
-    return problems
-
-
 def prompts(task_name: str, count: int, include: Sequence[Path] = ()) -> list[str]:
     """Return the exact text that a base model is given for the first `count` items of a task."""
-    loaded = load_tasks((task_name,), include, split=None)
+    loaded = load_tasks((task_name,), include)
     if len(loaded["tasks"]) != 1:
         raise TaskError(f"expected one task, found the group {task_name}; name one of its tasks")
     task = next(iter(loaded["tasks"].values()))
@@ -98,32 +59,20 @@ def prompts(task_name: str, count: int, include: Sequence[Path] = ()) -> list[st
     return [seen[doc_id] for doc_id in sorted(seen)]
 
 
-def _faults(config: dict[str, Any]) -> Iterator[str]:
-    metadata = config.get("metadata")
-    if not isinstance(metadata, dict) or "version" not in metadata:
-        yield "expected metadata with a version, found none"
-    if "group" in config:
-        return
-    description = config.get("description") or ""
-    if description != description.rstrip() + "\n\n" and description:
-        yield "the description must end in a blank line, or it runs into the first prompt"
-    if config.get("num_fewshot") is None:
-        yield "expected num_fewshot, found none: every model must see the same prompt"
-    elif config["num_fewshot"] > 0:
-        sampler = (config.get("fewshot_config") or {}).get("sampler")
-        if not config.get("fewshot_split") or sampler != "first_n":
-            yield "few-shot examples are not fixed: set fewshot_split, and sampler: first_n"
-    if not any(metric.get("metric") == "score" for metric in config.get("metric_list") or []):
-        yield "expected the metric `score` in metric_list, found none"
-    if config.get("output_type") == "generate_until":
-        until = (config.get("generation_kwargs") or {}).get("until")
-        if not until:
-            yield "expected generation_kwargs.until, found none: an answer would never stop"
-        elif any("\\n" in stop for stop in until):
-            yield r"a stop string holds a backslash and an n; write it in double quotes: " '"\\n"'
+def upstream_folders() -> list[Path]:
+    """Return the folders of lm-eval's own Hebrew tasks. Raises TaskError if one is gone."""
+    root = Path(lm_eval.tasks.__file__).parent
+    for name in UPSTREAM_FOLDERS:
+        if not (root / name).is_dir():
+            raise TaskError(
+                f"expected lm-eval's tasks in {root / name}, found nothing; install lm-eval 0.4.13"
+            )
+    return [root / name for name in UPSTREAM_FOLDERS]
 
 
-def _task_manager(include: Sequence[Path], split: str | None) -> TaskManager:
+def _task_manager(
+    include: Sequence[Path], metadata: dict[str, str], *, upstream: bool = False
+) -> TaskManager:
     folders = [tasks_folder(), *include]
     for folder in folders:
         if not folder.is_dir():
@@ -137,18 +86,36 @@ def _task_manager(include: Sequence[Path], split: str | None) -> TaskManager:
                     "(`hebench tasks check` lists every fault)"
                 ) from error
     return TaskManager(
-        include_path=[str(folder) for folder in folders],
+        # Later folders win, so that no upstream task can take the place of ours.
+        include_path=[
+            str(folder) for folder in (*(upstream_folders() if upstream else ()), *folders)
+        ],
         include_defaults=False,
-        metadata={"split": split} if split else {},
+        metadata=metadata,
     )
 
 
-def load_tasks(names: Sequence[str], include: Sequence[Path], split: str | None) -> dict[str, Any]:
-    """Return lm-eval's {"tasks": {name: Task}, "groups": {name: Group}} for `names`."""
-    manager = _task_manager(include, split)
+def load_tasks(
+    names: Sequence[str],
+    include: Sequence[Path] = (),
+    *,
+    split: str | None = None,
+    text: str | None = None,
+) -> dict[str, Any]:
+    """Return lm-eval's {"tasks": {name: Task}, "groups": {name: Group}} for `names`.
+
+    split and text reach the loaders of the data. Raises TaskError for unknown names and files
+    that do not load, DataError for data that cannot be had.
+    """
+    chosen = {"split": split, "text": text}
+    metadata = {key: value for key, value in chosen.items() if value is not None}
+    manager = _task_manager(include, metadata)
+    if "hebench_extended" in names or any(name not in manager.all_tasks for name in names):
+        manager = _task_manager(include, metadata, upstream=True)
     for name in names:
         if name not in manager.all_tasks:
-            close = difflib.get_close_matches(name, manager.all_tasks, n=3)
+            ours = _task_manager(include, metadata).all_tasks
+            close = difflib.get_close_matches(name, ours, n=3)
             hint = f"did you mean {' or '.join(close)}? " if close else ""
             raise TaskError(f"unknown task {name}; {hint}`hebench tasks ls` lists them")
     try:

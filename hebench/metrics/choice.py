@@ -46,6 +46,23 @@ def length_normalised_accuracy(
     return accuracy(per_character, gold)
 
 
+def macro_f1(pairs: Sequence[tuple[int, int]]) -> float:
+    """Return the unweighted mean over labels of F1, from (gold, predicted) label indices.
+
+    A label counts if it occurs as gold or prediction; one that is never right has F1 0.
+    scikit-learn's `f1_score(average="macro")`. Raises ValueError without pairs.
+    """
+    if not pairs:
+        raise ValueError("expected at least one (gold, predicted) pair, found none")
+    labels = {label for pair in pairs for label in pair}
+    scores = []
+    for label in labels:
+        right = sum(gold == predicted == label for gold, predicted in pairs)
+        named = sum((gold == label) + (predicted == label) for gold, predicted in pairs)
+        scores.append(2 * right / named)
+    return sum(scores) / len(scores)
+
+
 def process_results(doc: dict[str, Any], results: list[tuple[float, bool]]) -> dict[str, float]:
     """Return the metrics of one closed question, for lm-eval; `score` is accuracy.
 
@@ -58,3 +75,14 @@ def process_results(doc: dict[str, Any], results: list[tuple[float, bool]]) -> d
         "acc": headline,
         "acc_norm": length_normalised_accuracy(loglikelihoods, doc["choices"], doc["label"]),
     }
+
+
+def process_labels(doc: dict[str, Any], results: list[tuple[float, bool]]) -> dict[str, Any]:
+    """Return the metrics of one classified item, for lm-eval: those of a choice, and macro-F1.
+
+    An item whose likelihoods are NaN enters macro-F1 as a prediction of no label (-1).
+    """
+    values = [value for value, _ in results]
+    judged = not any(math.isnan(value) for value in values)
+    predicted = max(range(len(values)), key=lambda index: values[index]) if judged else -1
+    return process_results(doc, results) | {"macro_f1": (doc["label"], predicted)}

@@ -53,7 +53,9 @@ def most_frequent(docs: Sequence[Doc], seed: int) -> list[int] | list[str] | Non
 
 def copy_source(docs: Sequence[Doc], seed: int) -> list[int] | list[str] | None:
     """Return the text that each item asks about, unchanged."""
-    for field in ("passage", "source", "article"):
+    if "target" not in docs[0]:
+        return None
+    for field in ("passage", "source", "article", "text"):
         if field in docs[0]:
             return [doc[field] for doc in docs]
     return None

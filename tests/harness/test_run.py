@@ -42,7 +42,7 @@ def scores(folder: Path) -> dict[str, tuple[float, ...]]:
 def test_every_mini_task_gives_finite_scores(tiny_model: Path, tmp_path: Path) -> None:
     manifest = evaluate(config(tiny_model, tmp_path, tasks=ALL, limit=2, batch_size=4))
     run = read_run(tmp_path)
-    assert set(run.tasks) == set(manifest.tasks) and len(run.tasks) == 6
+    assert set(run.tasks) == set(manifest.tasks) and len(run.tasks) == 11
     for task in run.tasks.values():
         assert len(task.scores) == 2 and task.total >= 30
         assert all(0 <= value <= 1 for value in task.scores)
@@ -221,9 +221,11 @@ def test_baselines_are_rows_like_any_model(tmp_path: Path) -> None:
         manifest = evaluate(EvalConfig(model=f"baseline:{kind}", tasks=ALL, out=out))
         assert manifest.backend == "baseline"
         found[kind] = {name: task.metrics["score"] for name, task in read_run(out).tasks.items()}
-    assert set(found["random"]) == set(found["copy_source"]) | {
-        "hebench_mini_sentiment",
-        "hebench_mini_winograd",
+    closed = {"sentiment", "winograd", "nli", "trivia", "grammar"}
+    assert len(found["random"]) == 11
+    assert found["most_frequent"].keys() == {f"hebench_mini_{name}" for name in closed | {"qa"}}
+    assert found["copy_source"].keys() == set(found["random"]) - {
+        f"hebench_mini_{name}" for name in closed | {"math"}
     }
     assert found["most_frequent"]["hebench_mini_sentiment"] == pytest.approx(1 / 3)
     assert found["most_frequent"]["hebench_mini_winograd"] == 0.5

@@ -1,17 +1,27 @@
-import hashlib
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from lm_eval.tasks import TaskManager
+from transformers import AutoTokenizer
 
 from hebench.data import load
 from hebench.data.load import NULL_ANSWER, SENTIMENT_LABELS
 from hebench.errors import TaskError
-from hebench.harness.tasks import check_tasks, load_tasks, prompts, task_names, tasks_folder
+from hebench.harness.check import (
+    Rendering,
+    changed_prompts,
+    check_boundaries,
+    check_tasks,
+    render_tasks,
+    store_prompts,
+)
+from hebench.harness.tasks import load_tasks, prompts, task_names, tasks_folder, upstream_folders
 
 REPOSITORY = Path(__file__).parents[2]
-GOLDEN = Path(__file__).with_name("prompts.json")
 MINI = (
     "hebench_mini_qa",
     "hebench_mini_sentiment",
@@ -43,6 +53,7 @@ def test_the_packaged_tasks_have_no_fault() -> None:
 def test_every_yaml_is_indexed() -> None:
     stems = {path.stem for path in tasks_folder().rglob("*.yaml")}
     assert stems == set(task_names())
+    assert len(stems) >= 45
     assert task_names()["hebench_mini"] == "group"
 
 
@@ -89,21 +100,85 @@ def test_a_name_taken_twice_is_found(tmp_path: Path) -> None:
 def test_a_broken_file_stops_the_load_instead_of_vanishing(tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("task: [hebench_toy\n", encoding="utf-8")
     with pytest.raises(TaskError, match=r"broken\.yaml cannot be loaded.*tasks check"):
-        load_tasks(("hebench_mini_qa",), (tmp_path,), split=None)
+        load_tasks(("hebench_mini_qa",), (tmp_path,))
 
 
 def test_an_unknown_task_is_one_line_with_a_hint() -> None:
     with pytest.raises(TaskError, match="did you mean hebench_mini_qa") as info:
-        load_tasks(("hebench_mini_qq",), (), split=None)
+        load_tasks(("hebench_mini_qq",))
     assert "\n" not in str(info.value)
 
 
-def test_prompts_match_the_stored_ones() -> None:
-    """A changed prompt changes scores: bump the task's version with the stored text.
+def test_every_prompt_of_the_package_is_stored() -> None:
+    """A changed prompt changes scores: raise the version, then `hebench tasks check --store`."""
+    names = [name for name, kind in task_names().items() if kind == "task"]
+    rendered = render_tasks(tasks_folder(), [name for name in names if "_mini_" in name])
+    assert len(rendered) >= 22 and all(item.prompt_sha256 for item in rendered)
+    assert changed_prompts(tasks_folder(), rendered) == []
+    stored = json.loads((tasks_folder() / "prompts.json").read_text(encoding="utf-8"))
+    assert set(stored) <= set(names)
 
-    `python -m tests.harness.test_tasks` stores them anew.
-    """
-    assert stored_prompts() == json.loads(GOLDEN.read_text(encoding="utf-8"))
+
+def test_a_changed_prompt_needs_another_version(tmp_path: Path) -> None:
+    before = [Rendering("hebench_toy", "a" * 64, "1.0")]
+    assert changed_prompts(tmp_path, before) == []  # nothing is stored, nothing compared
+    store_prompts(tmp_path, before)
+    assert changed_prompts(tmp_path, before) == []
+    (problem,) = changed_prompts(tmp_path, [Rendering("hebench_toy", "b" * 64, "1.0")])
+    assert "raise metadata.version" in problem.message
+    assert changed_prompts(tmp_path, [Rendering("hebench_toy", "b" * 64, "1.1")]) == []
+    assert changed_prompts(tmp_path, [Rendering("hebench_toy", None, "", "no data")]) == []
+    (new,) = changed_prompts(tmp_path, [Rendering("hebench_new", "c" * 64, "1.0")])
+    assert "no prompt is stored" in new.message
+
+
+def test_a_task_without_its_data_is_named_not_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEBENCH_CACHE", str(tmp_path))
+    (item,) = render_tasks(tasks_folder(), ["hebench_heq"])
+    assert item.prompt_sha256 is None
+    assert "hebench data get heq" in item.reason
+
+
+def test_a_choice_that_a_tokenizer_swallows_is_found(tmp_path: Path, tiny_model: Path) -> None:
+    """A tokenizer with merges across the boundary leaves nothing of a choice without a space."""
+    good = GOOD.replace("hebench_toy", "hebench_good")
+    (tmp_path / "hebench_good.yaml").write_text(good, encoding="utf-8")
+    encode = AutoTokenizer.from_pretrained(tiny_model).encode
+    words = {word for record in load.mini_records("qa") for word in record["passage"].split()}
+    # A word whose last letter costs no token of its own: prompt and choice meet inside a merge.
+    word = min(w for w in words if len(w) > 2 and len(encode(w)) <= len(encode(w[:-1])))
+    (tmp_path / "hebench_toy.yaml").write_text(
+        GOOD.replace('doc_to_text: "{{text}}"', f"doc_to_text: '{word[:-1]}'")
+        .replace("doc_to_choice: choices", f"doc_to_choice: ['{word[-1]}', ' כן']")
+        .replace("doc_to_target: label", "doc_to_target: 0")
+        .replace("metadata", 'target_delimiter: ""\nmetadata'),
+        encoding="utf-8",
+    )
+    rendered = render_tasks(tmp_path, ["hebench_good", "hebench_toy"])
+    problems = check_boundaries(tmp_path, rendered, str(tiny_model))
+    assert [problem.message.split(":")[0] for problem in problems] == ["hebench_toy"]
+
+
+def test_no_packaged_choice_is_swallowed(tiny_model: Path) -> None:
+    names = [name for name, kind in task_names().items() if kind == "task" and "_mini_" in name]
+    rendered = render_tasks(tasks_folder(), names)
+    assert check_boundaries(tasks_folder(), rendered, str(tiny_model)) == []
+
+
+def test_lm_evals_own_hebrew_tasks_exist_by_name() -> None:
+    """The names of `hebench_extended` are in the installed version, and are read in a moment."""
+    manager = TaskManager(
+        include_path=[str(folder) for folder in upstream_folders()], include_defaults=False
+    )
+    text = (tasks_folder() / "hebench_extended.yaml").read_text(encoding="utf-8")
+    asked = re.findall(r"^  - (\w+)$", text, flags=re.M)
+    assert len(asked) == 6
+    assert set(asked) <= set(manager.all_tasks)
+    assert (
+        len([name for name in manager.all_tasks if name.startswith("global_mmlu_full_he_")]) >= 57
+    )
 
 
 def test_the_prompt_and_the_metric_agree_on_the_null_answer() -> None:
@@ -119,7 +194,7 @@ def test_the_prompt_and_the_labels_agree() -> None:
 
 @pytest.mark.parametrize("name", MINI)
 def test_shots_are_as_many_as_the_yaml_says_and_choices_start_at_a_space(name: str) -> None:
-    task = load_tasks((name,), (), split=None)["tasks"][name]
+    task = load_tasks((name,))["tasks"][name]
     task.build_all_requests(limit=2, rank=0, world_size=1)
     for instance in task.instances:
         context = instance.args[0]
@@ -133,31 +208,27 @@ def test_shots_are_as_many_as_the_yaml_says_and_choices_start_at_a_space(name: s
             assert len(shown) - 2 == task.get_config("num_fewshot")
 
 
-@pytest.mark.parametrize("name", [*MINI, "hebench_heq"])
-def test_each_task_has_a_data_card(name: str) -> None:
-    path = next(tasks_folder().rglob(f"{name}.yaml"))
-    card = path.read_text(encoding="utf-8").split("data_card: ")[1].split("}")[0]
-    text = (REPOSITORY / "data_cards" / f"{card}.md").read_text(encoding="utf-8")
-    for head in ("Source", "Licence", "Size", "How it was made", "Known limits", "Citation"):
-        assert f"\n## {head}\n" in text, (card, head)
+def test_every_task_has_a_data_card_in_the_one_format() -> None:
+    cards = REPOSITORY / "data_cards"
+    named = set()
+    for path in tasks_folder().rglob("*.yaml"):
+        text = path.read_text(encoding="utf-8")
+        if "\ngroup: " in f"\n{text}":
+            continue
+        named.add(re.search(r"data_card: ([a-z-]+)", text).group(1))  # type: ignore[union-attr]
+    written = {path.stem for path in cards.glob("*.md")} - {"README", "baselines"}
+    assert named == written
+    heads = ["Source", "Licence", "Size", "Splits", "How it was made", "Known limits"]
+    heads += ["Baselines", "Saturation", "Citation"]
+    for name in named:
+        text = (cards / f"{name}.md").read_text(encoding="utf-8")
+        assert re.findall(r"^## (.*)$", text, flags=re.M) == heads, name
+        assert f"[{name}]({name}.md)" in (cards / "README.md").read_text(encoding="utf-8")
 
 
-def stored_prompts() -> dict[str, Any]:
-    """The first prompt of each packaged task, with the version that it belongs to."""
-    head = (Path(load.__file__).parent / "mini/qa/items.jsonl").read_text("utf-8")
-    found: dict[str, Any] = {"canary": json.loads(head.splitlines()[0])["canary"]}
-    for name in MINI:
-        task = load_tasks((name,), (), split=None)["tasks"][name]
-        (prompt,) = prompts(name, 1)
-        found[name] = {
-            "version": str(task.VERSION),
-            "sha256": hashlib.sha256(prompt.encode()).hexdigest(),
-            "prompt": prompt,
-        }
-    return found
-
-
-if __name__ == "__main__":
-    GOLDEN.write_text(
-        json.dumps(stored_prompts(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
-    )
+def test_the_packaged_grammar_pairs_are_what_their_builder_prints() -> None:
+    printed = subprocess.run(
+        [sys.executable, "-m", "hebench.data.builders.grammar"], check=True, capture_output=True
+    ).stdout.decode("utf-8")
+    packaged = Path(load.__file__).parent / "mini" / "grammar" / "items.jsonl"
+    assert packaged.read_text(encoding="utf-8").splitlines()[1:] == printed.splitlines()

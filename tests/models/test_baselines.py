@@ -38,7 +38,7 @@ def test_most_frequent() -> None:
 def test_copy_and_first_sentence() -> None:
     assert copy_source(QUESTIONS, 0) == ["הגשם ירד. הילדה רצה.", "השמש זרחה!", "ירח"]
     assert first_sentence(QUESTIONS, 0) == ["הגשם ירד.", "השמש זרחה!", "ירח"]
-    assert copy_source([{"source": "hello"}], 0) == ["hello"]
+    assert copy_source([{"source": "hello", "target": "שלום"}], 0) == ["hello"]
     assert copy_source(CHOICES, 0) is None and first_sentence(CHOICES, 0) is None
 
 

@@ -1,0 +1,474 @@
+import gzip
+import json
+import multiprocessing
+import os
+import tempfile
+import tracemalloc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hebench.data import overlap
+from hebench.data.overlap import Item, ItemOverlap, clean_corpus, find_overlap, hebrew_words
+from hebench.errors import ConfigError, DataError
+from hebench.hebrew import normalise
+
+SUFFIXES = [".jsonl", ".jsonl.gz", ".json.gz", ".txt", ".txt.gz", ".parquet"]
+
+# 13 words: two shingles of 12. In corpora it stands as it would in print.
+PASSAGE = 'בשנת 1948 הוקם צה"ל, ובית־הספר הראשון לקצינים נפתח ליד תל אביב בחורף'
+PRINTED = "בִּשְׁנַת 1948 הוּקַם צה״ל ובית הספר הראשון „לקצינים” נפתח – ליד תל־אביב, בחורף"
+# Eight words: matched as a whole. Four: too short to judge.
+SENTENCE = "הג׳ירפה אכלה את כל העלים שבראש העץ הגבוה"
+PHRASE = "כן, אמרה רות לאמה"
+UNRELATED = [
+    "הממשלה אישרה ביום ראשון את תקציב המדינה לשנה הבאה אחרי דיון ארוך שנמשך עד הבוקר",
+    "בשנת 1948 הוקם צה״ל ובית הספר הראשון לטייסים נפתח רק אחרי כמה שנים בצפון הארץ",
+    "הג׳ירפה אכלה את כל העלים שבראש השיח הנמוך",
+]
+ITEMS = [Item("qa", "p", PASSAGE), Item("qa", "short", PHRASE), Item("winograd", "s", SENTENCE)]
+
+
+def write_corpus(path: Path, texts: Sequence[str], field: str = "text") -> Path:
+    """Write documents in the format of the path's suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".parquet":
+        columns = {"id": list(range(len(texts))), field: pyarrow.array(texts, pyarrow.string())}
+        pyarrow.parquet.write_table(pyarrow.table(columns), path)
+        return path
+    if ".txt" in path.suffixes:
+        content = "\n\n".join(texts) + "\n"
+    else:
+        lines = [json.dumps({"id": n, field: text}) + "\n" for n, text in enumerate(texts)]
+        content = "".join(lines)
+    data = content.encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+def read_corpus(path: Path) -> list[str]:
+    if path.suffix == ".parquet":
+        return list(pyarrow.parquet.read_table(path)["text"].to_pylist())
+    data = path.read_bytes()
+    content = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
+    if ".txt" in path.suffixes:
+        return [text.strip() for text in content.split("\n\n") if text.strip()]
+    return [json.loads(line)["text"] for line in content.splitlines()]
+
+
+def by_id(found: overlap.Overlap) -> dict[str, ItemOverlap]:
+    return {item.id: item for item in found.items}
+
+
+def naive_shares(
+    documents: Sequence[str], items: Sequence[Item], size: int, whole: int
+) -> list[tuple[float | None, int]]:
+    """Sets of tuples: for each item its share and its number of documents."""
+
+    def shingles(text: str, length: int) -> set[tuple[str, ...]]:
+        words = normalise(text, "hebrew").split()
+        return {tuple(words[i : i + length]) for i in range(len(words) - length + 1)}
+
+    answers: list[tuple[float | None, int]] = []
+    for item in items:
+        length = min(len(normalise(item.text, "hebrew").split()), size)
+        if length < min(whole, size):
+            answers.append((None, 0))
+            continue
+        own = shingles(item.text, length)
+        held = [own & shingles(document, length) for document in documents]
+        answers.append((len(set().union(*held)) / len(own), sum(map(bool, held))))
+    return answers
+
+
+# Words
+
+
+@given(
+    st.text(
+        st.one_of(
+            st.characters(min_codepoint=0x0591, max_codepoint=0x05F4),
+            st.sampled_from("אבכךמםסף \"'-–״׳־.,!?\u200f\u202e\u00a0\u0345\u1e9e\ufb2a\u0085½ﬀ"),
+            st.characters(),
+        )
+    )
+)
+def test_the_fast_words_are_those_of_the_profile(text: str) -> None:
+    assert hebrew_words(text) == normalise(text, "hebrew").split()
+
+
+def test_the_fast_words_agree_on_every_character_there_is() -> None:
+    for start in range(0, 0x110000, 0x1000):
+        block = [chr(code) for code in range(start, start + 0x1000)]
+        text = " ".join(f"א{char}ב {char}" for char in block)
+        assert hebrew_words(text) == normalise(text, "hebrew").split(), hex(start)
+
+
+# Finding
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_planted_item_is_found_in_every_format(tmp_path: Path, suffix: str) -> None:
+    texts = [UNRELATED[0], f"הקדמה. {PRINTED}. סוף", UNRELATED[1], f"אמר: «{SENTENCE}»"]
+    path = write_corpus(tmp_path / f"part{suffix}", texts)
+    found = find_overlap(path, ITEMS)
+    lines = (3, 7) if ".txt" in suffix else (2, 4)
+    assert by_id(found)["p"] == ItemOverlap(
+        set="qa",
+        id="p",
+        words=13,
+        shingles=2,
+        share=1.0,
+        documents=1,
+        examples=(f"part{suffix}:{lines[0]}",),
+    )
+    assert by_id(found)["s"].share == 1.0
+    assert by_id(found)["s"].examples == (f"part{suffix}:{lines[1]}",)
+    assert (found.files, found.skipped, found.documents) == (1, (), 4)
+    assert found.words == sum(len(normalise(text, "hebrew").split()) for text in texts)
+
+
+def test_nothing_is_found_in_unrelated_text(tmp_path: Path) -> None:
+    found = find_overlap(write_corpus(tmp_path / "a.jsonl", UNRELATED * 50), ITEMS)
+    assert found.documents == 150
+    assert [item.share for item in found.items] == [0.0, None, 0.0]
+    assert all(item.documents == 0 and item.examples == () for item in found.items)
+
+
+def test_sets_are_counted_and_short_items_are_not_dropped(tmp_path: Path) -> None:
+    items = [*ITEMS, Item("qa", "empty", " – "), Item("qa", "half", PASSAGE + " מאוד קר")]
+    found = find_overlap(write_corpus(tmp_path / "a.txt", [PRINTED]), items)
+    assert found.sets == (
+        overlap.SetOverlap(set="qa", items=4, judged=2, touched=2, contained=1, too_short=2),
+        overlap.SetOverlap(set="winograd", items=1, judged=1, touched=0, contained=0, too_short=0),
+    )
+    assert by_id(found)["half"].share == 0.5
+    assert by_id(found)["empty"].words == by_id(found)["short"].shingles == 0
+    assert by_id(found)["short"].words == 4
+
+
+def test_the_lengths_are_parameters(tmp_path: Path) -> None:
+    path = write_corpus(tmp_path / "a.txt", [PHRASE])
+    assert by_id(find_overlap(path, ITEMS, whole_words=4))["short"].share == 1.0
+    assert by_id(find_overlap(path, ITEMS, shingle_words=3))["short"].shingles == 2
+    assert find_overlap(path, ITEMS, shingle_words=3).sets[0].too_short == 0
+
+
+def test_an_item_is_not_found_across_two_documents(tmp_path: Path) -> None:
+    words = SENTENCE.split()
+    path = write_corpus(tmp_path / "a.jsonl", [" ".join(words[:4]), " ".join(words[4:])])
+    assert by_id(find_overlap(path, ITEMS))["s"].share == 0.0
+
+
+def test_three_examples_are_kept_in_the_order_of_the_corpus(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "b.jsonl", [SENTENCE, UNRELATED[0], SENTENCE])
+    write_corpus(tmp_path / "a" / "z.txt", [SENTENCE + " " + SENTENCE])
+    write_corpus(tmp_path / "c.parquet", [SENTENCE])
+    found = by_id(find_overlap(tmp_path, ITEMS))["s"]
+    assert found.documents == 4
+    assert found.examples == ("a/z.txt:1", "b.jsonl:1", "b.jsonl:3")
+
+
+def test_a_folder_says_what_it_did_not_read(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "corpus" / "a.jsonl", [SENTENCE])
+    write_corpus(tmp_path / "corpus" / ".cache" / "b.jsonl", [SENTENCE])
+    write_corpus(tmp_path / "elsewhere" / "c.jsonl", [SENTENCE])
+    (tmp_path / "corpus" / "d.jsonl.zst").write_bytes(b"")
+    (tmp_path / "corpus" / "linked").symlink_to(tmp_path / "elsewhere")
+    found = find_overlap(tmp_path / "corpus", ITEMS)
+    assert (found.files, found.skipped) == (1, ("d.jsonl.zst", "linked"))
+
+
+def test_blank_lines_and_a_byte_order_mark_are_no_documents(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("\ufeff" + json.dumps({"text": SENTENCE}) + "\r\n\n \n", encoding="utf-8")
+    assert find_overlap(path, ITEMS).documents == 1
+    path = tmp_path / "b.txt"
+    path.write_text(f"\n\n \n{SENTENCE}\r\n\r\n\n{PRINTED}", encoding="utf-8")
+    found = find_overlap(path, ITEMS)
+    assert found.documents == 2
+    assert by_id(found)["s"].examples == ("b.txt:4",)
+    assert by_id(found)["p"].examples == ("b.txt:7",)
+    (tmp_path / "c.txt").write_bytes(b"")
+    assert find_overlap(tmp_path / "c.txt", ITEMS).documents == 0
+
+
+def test_no_bar_is_drawn_where_there_is_no_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    find_overlap(write_corpus(tmp_path / "a.jsonl", UNRELATED), ITEMS)
+    assert capfd.readouterr() == ("", "")
+
+
+few_words = st.lists(st.sampled_from(["אב", "בג", "גד"]), max_size=9).map(" ".join)
+
+
+@pytest.mark.parametrize("distinct_hashes", [None, 2, 1])
+@settings(max_examples=50, deadline=None)
+@given(documents=st.lists(few_words, max_size=5), texts=st.lists(few_words, min_size=1, max_size=5))
+def test_hashes_that_collide_accuse_nobody(
+    distinct_hashes: int | None, documents: list[str], texts: list[str]
+) -> None:
+    """With the true hashes, and with ones so bad that most windows collide."""
+    items = [Item("set", str(number), text) for number, text in enumerate(texts)]
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        if distinct_hashes:
+            bad = np.arange(100, dtype=np.uint64) % np.uint64(distinct_hashes)
+            patch.setattr(overlap, "_hashes_of_words", lambda words: bad[:words])
+        path = write_corpus(Path(folder) / "a.jsonl", documents)
+        found = find_overlap(path, items, shingle_words=3, whole_words=2)
+    expected = naive_shares(documents, items, size=3, whole=2)
+    assert [(item.share, item.documents) for item in found.items] == expected
+
+
+def test_one_process_and_two_say_and_write_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overlap, "CHUNK_BYTES", 500)
+    monkeypatch.setattr(overlap, "CHUNK_ROWS", 7)
+    texts = [*UNRELATED, PRINTED, *UNRELATED, SENTENCE] * 12
+    for suffix in SUFFIXES:
+        write_corpus(tmp_path / "corpus" / f"a{suffix}", texts)
+    one = find_overlap(tmp_path / "corpus", ITEMS)
+    assert one.documents == 6 * 96
+    assert by_id(one)["p"].documents == 6 * 12
+    assert find_overlap(tmp_path / "corpus", ITEMS, workers=2) == one
+    first = clean_corpus(tmp_path / "corpus", ITEMS, tmp_path / "one")
+    second = clean_corpus(tmp_path / "corpus", ITEMS, tmp_path / "two", workers=2)
+    assert first == second
+    assert first.overlap == one
+    for suffix in SUFFIXES:
+        name = f"a{suffix}"
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_memory_does_not_grow_with_the_corpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overlap, "CHUNK_BYTES", 2**16)
+    peaks = []
+    for copies in (100, 1000):
+        path = write_corpus(tmp_path / f"{copies}.jsonl.gz", [*UNRELATED, PRINTED] * copies)
+        find_overlap(path, ITEMS)  # fills the table of characters
+        tracemalloc.start()
+        find_overlap(path, ITEMS)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
+
+
+def test_workers_do_not_run_ahead_of_the_counting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overlap, "CHUNK_BYTES", 1)
+    path = write_corpus(tmp_path / "a.jsonl", UNRELATED * 20)
+    read = []
+
+    def chunks() -> Iterator[overlap._Chunk]:
+        for chunk in overlap._chunks(path, path, "text", rows=False):
+            read.append(chunk)
+            yield chunk
+
+    index, _ = overlap._prepare(ITEMS, "text", 12, 6)
+    with closing(overlap._search_all(chunks(), index, 2)) as searched:
+        for _ in range(10):
+            next(searched)
+        assert len(read) == 14  # two more for each worker
+    assert multiprocessing.active_children() == []
+
+
+# Cleaning
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_cleaning_takes_out_the_planted_documents_and_no_other(tmp_path: Path, suffix: str) -> None:
+    planted = [f"הקדמה. {PRINTED}", f"{SENTENCE}. {PRINTED}", SENTENCE]
+    texts = [planted[0], UNRELATED[0], planted[1], UNRELATED[1], UNRELATED[2], planted[2]]
+    path = write_corpus(tmp_path / f"a{suffix}", texts)
+    out = tmp_path / "new" / f"clean{suffix}"
+    cleaning = clean_corpus(path, ITEMS, out)
+    assert read_corpus(out) == UNRELATED
+    assert (cleaning.documents, cleaning.removed) == (6, 3)
+    assert cleaning.removed_by_set == {"qa": 2, "winograd": 2}
+    assert cleaning.overlap == find_overlap(path, ITEMS)
+    assert not any(item.documents for item in find_overlap(out, ITEMS).items)
+    assert [other.name for other in out.parent.iterdir()] == [out.name]
+
+
+def test_a_folder_is_cleaned_file_by_file(tmp_path: Path) -> None:
+    corpus, out = tmp_path / "corpus", tmp_path / "clean"
+    write_corpus(corpus / "a.jsonl", UNRELATED)
+    write_corpus(corpus / "b" / "b.parquet", [SENTENCE, *UNRELATED])
+    write_corpus(corpus / "b" / "c.txt.gz", [SENTENCE])
+    write_corpus(corpus / "empty.parquet", [])
+    write_corpus(corpus / "empty.jsonl", [])
+    assert clean_corpus(corpus, ITEMS, out).removed == 2
+    assert (out / "a.jsonl").read_bytes() == (corpus / "a.jsonl").read_bytes()
+    assert read_corpus(out / "b" / "b.parquet") == UNRELATED
+    assert read_corpus(out / "b" / "c.txt.gz") == []
+    assert read_corpus(out / "empty.parquet") == []
+    assert (out / "empty.jsonl").read_bytes() == b""
+
+
+def test_min_share_spares_documents_that_only_touch_an_item(tmp_path: Path) -> None:
+    item = Item("qa", "long", " ".join(f"מילה{n}" for n in range(22)))  # eleven shingles
+    partly = " ".join(item.text.split()[:14])  # three of them
+    path = write_corpus(tmp_path / "a.txt", [item.text, partly, UNRELATED[0]])
+    for min_share, kept in ((0.0, 1), (3 / 11, 1), (0.3, 2), (1.0, 2)):
+        out = tmp_path / f"clean-{min_share}.txt"
+        cleaning = clean_corpus(path, [item], out, min_share=min_share)
+        assert cleaning.removed == 3 - kept
+        assert len(read_corpus(out)) == kept
+
+
+def test_lines_and_columns_that_stay_are_not_touched(tmp_path: Path) -> None:
+    line = '{"text":  "שלום\\u05d0", "n": 1.50, "text2": null}\r\n'
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"text": SENTENCE}) + "\n" + line, encoding="utf-8", newline="")
+    clean_corpus(path, ITEMS, tmp_path / "b.jsonl")
+    assert (tmp_path / "b.jsonl").read_bytes() == line.encode()
+    columns = {
+        "text": [SENTENCE, "שלום", SENTENCE, "כן", "לא"],
+        "tags": [["א"], None, [], ["ב"], None],
+        "score": [1.5, None, 2.5, 3.5, 4.5],
+        "view": pyarrow.array(list("אבגדה"), pyarrow.string_view()),
+        "kind": pyarrow.array(list("אאבבא")).dictionary_encode(),
+    }
+    table = pyarrow.table(columns).replace_schema_metadata({"origin": "כאן"})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    clean_corpus(tmp_path / "a.parquet", ITEMS, tmp_path / "b.parquet")
+    before, after = (pyarrow.parquet.read_table(tmp_path / f"{name}.parquet") for name in "ab")
+    expected = pyarrow.concat_tables([before.slice(1, 1), before.slice(3)])
+    assert after.equals(expected, check_metadata=True)
+
+
+def test_a_broken_corpus_leaves_no_output(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    write_corpus(corpus / "a.jsonl", UNRELATED)
+    (corpus / "b.jsonl").write_text("{", encoding="utf-8")
+    for workers in (1, 2):
+        with pytest.raises(DataError, match=r"b\.jsonl line 1"):
+            clean_corpus(corpus, ITEMS, tmp_path / "out" / "clean", workers=workers)
+        assert list((tmp_path / "out").iterdir()) == []
+        assert multiprocessing.active_children() == []
+
+
+# What is refused
+
+
+def parquet_bytes(values: pyarrow.Array) -> bytes:
+    sink = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(pyarrow.table({"text": values}), sink)
+    return bytes(sink.getvalue())
+
+
+GOOD = json.dumps({"text": "שלום"}).encode() + b"\n"
+DEEP = b"[" * 100_000
+CUT_ARCHIVE = gzip.compress(GOOD * 9, mtime=0)[:-4]
+CUT_LONG_ARCHIVE = gzip.compress(GOOD * 9999, mtime=0)[:-99]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", GOOD + b'{"text": ', "a.jsonl line 2: expected a JSON object"),
+        ("a.jsonl", GOOD + DEEP, "line 2: expected a JSON object, found .*recursion"),
+        ("a.jsonl", GOOD + b'{"n": ' + b"1" * 5000 + b"}", "line 2: expected a JSON object"),
+        ("a.jsonl", b'\n{"body": "x"}', "line 2: .*field 'text', found only 'body'"),
+        ("a.jsonl", b"{}", "line 1: .*found only no field"),
+        ("a.jsonl", b'{"text": null}', "line 1: .*found NoneType there"),
+        ("a.jsonl", b'["text"]', "line 1: .*found list"),
+        ("a.jsonl", GOOD + b'{"text": "\xd7"}', "line 2: expected UTF-8"),
+        ("a.txt", b"x\n\ny\n\xff\n", "a.txt line 4: expected UTF-8"),
+        ("a.jsonl.gz", GOOD, "a.jsonl.gz line 1 on: expected a readable file"),
+        ("a.txt.gz", CUT_ARCHIVE, "line 1 on: .*found Compressed file ended"),
+        ("a.jsonl.gz", CUT_LONG_ARCHIVE, r"gz line [1-9]\d+ on: .*found Compressed file ended"),
+        ("a.parquet", b"PAR1", "a.parquet after row 0: expected a readable Parquet file"),
+        ("a.parquet", parquet_bytes(pyarrow.array(["x", None])), "row 2: .*found NoneType"),
+        ("a.parquet", parquet_bytes(pyarrow.array([7])), "row 1: .*found int"),
+        ("a.csv", b"text\nx\n", r"a.csv: expected .jsonl, .*found another suffix"),
+    ],
+    ids=range(16),
+)
+def test_a_broken_file_is_one_line_with_its_place(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        find_overlap(tmp_path / name, ITEMS)
+    assert str(caught.value).startswith(str(tmp_path / name))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 700
+
+
+def test_a_missing_column_names_the_ones_there_are(tmp_path: Path) -> None:
+    path = write_corpus(tmp_path / "a.parquet", ["שלום"], field="body")
+    with pytest.raises(DataError, match="a.parquet row 1: .*'text', found 'id', 'body'"):
+        find_overlap(path, ITEMS)
+    assert find_overlap(path, ITEMS, field="body").documents == 1
+
+
+def test_an_absent_or_empty_corpus_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="found nothing"):
+        find_overlap(tmp_path / "absent", ITEMS)
+    with pytest.raises(DataError, match="found no such file"):
+        find_overlap(tmp_path, ITEMS)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.txt"])
+def test_an_endless_document_is_refused_before_memory_fills(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(overlap, "LARGEST_DOCUMENT_BYTES", 1000)
+    (tmp_path / name).write_bytes(b"x\n\n" + (b"y" * 300 + b"\n") * 4 + b"z" * 1001)
+    line = 3 if name == "a.txt" else 7
+    with pytest.raises(DataError, match=f"line {line}: expected documents of at most 1000 bytes"):
+        find_overlap(tmp_path / name, ITEMS)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda at: find_overlap(at, ITEMS, workers=0), "workers: expected a number from 1"),
+        (lambda at: find_overlap(at, ITEMS, shingle_words=0), "shingle_words: .*found 0"),
+        (lambda at: clean_corpus(at, ITEMS, at.parent / "b", min_share=1.1), "min_share: .*1.1"),
+        (lambda at: clean_corpus(at, ITEMS, at.parent / "b.txt"), "expected the suffix .jsonl"),
+        (lambda at: clean_corpus(at, ITEMS, at), "expected a new path"),
+        (lambda at: clean_corpus(at.parent, ITEMS, at.parent / "c" / "d"), "outside the corpus"),
+    ],
+)
+def test_options_that_cannot_be_carried_out(
+    tmp_path: Path, call: Callable[[Path], object], message: str
+) -> None:
+    path = write_corpus(tmp_path / "corpus" / "a.jsonl", UNRELATED)
+    with pytest.raises(ConfigError, match=message):
+        call(path)
+    assert [other.name for other in path.parent.iterdir()] == ["a.jsonl"]
+
+
+def test_items_need_an_id_of_their_own(tmp_path: Path) -> None:
+    path = write_corpus(tmp_path / "a.jsonl", UNRELATED)
+    for items in ([], [Item("qa", "1", "א"), Item("qa", "1", "ב")]):
+        with pytest.raises(ValueError, match="id of its own"):
+            find_overlap(path, items)
+
+
+class DeadlyIndex:
+    """Ends the process that unpickles it, as the kernel does for want of memory."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os._exit, (1,)
+
+
+def test_a_worker_that_is_ended_is_told_in_one_line(tmp_path: Path) -> None:
+    path = write_corpus(tmp_path / "a.jsonl", UNRELATED)
+    chunks = overlap._chunks(path, path, "text", rows=False)
+    with pytest.raises(ConfigError, match="use fewer"):
+        list(overlap._search_all(chunks, DeadlyIndex(), 2))  # type: ignore[arg-type]

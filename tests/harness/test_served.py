@@ -1,0 +1,213 @@
+"""The chat client against real servers on loopback, well and badly behaved."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lm_eval.api.instance import Instance
+
+from hebench.board.read import read_run
+from hebench.errors import ConfigError, HebenchError, TaskError
+from hebench.harness import served
+from hebench.harness.run import EvalConfig, evaluate
+from hebench.harness.served import ServedModel
+from hebench.records import MANIFEST_NAME
+
+Reply = tuple[int, dict[str, str], bytes]
+
+
+def completion(text: str | None, model: str = "/srv/models/he-1@main") -> Reply:
+    """What a chat-completions server says."""
+    choice = {
+        "index": 0,
+        "finish_reason": "stop",
+        "message": {"role": "assistant", "content": text},
+    }
+    body = {
+        "id": "1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": model,
+        "choices": [choice],
+    }
+    return 200, {"Content-Type": "application/json"}, json.dumps(body).encode()
+
+
+@contextmanager
+def server(answer: Callable[[int, dict[str, Any]], Reply]) -> Iterator[tuple[str, list[Any]]]:
+    """A running server: (base URL, the bodies that it was sent). `answer` gets (number, body)."""
+    asked: list[Any] = []
+    lock = threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with lock:
+                asked.append(body)
+                number = len(asked)
+            status, headers, content = answer(number, body)
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content) + (status == 299)))
+            self.end_headers()
+            self.wfile.write(content)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{running.server_port}/v1", asked
+        finally:
+            running.shutdown()
+            thread.join()
+
+
+@pytest.fixture(autouse=True)
+def _few_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served, "_RETRIES", 1)
+    monkeypatch.setattr(served, "_TIMEOUT_SECONDS", 5)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+
+
+def ask(url: str, count: int = 1) -> list[str]:
+    """The answers to `count` questions."""
+    model = ServedModel("he-1", url, concurrency=2, seed=7)
+    requests = [
+        Instance(
+            request_type="generate_until",
+            doc={},
+            arguments=(
+                json.dumps([{"role": "user", "content": f"שאלה {number}"}]),
+                {"until": ["</s>"], "max_gen_toks": 9},
+            ),
+            idx=0,
+        )
+        for number in range(count)
+    ]
+    return model.generate_until(requests)
+
+
+def test_answers_come_back_in_order() -> None:
+    with server(lambda _, body: completion(body["messages"][-1]["content"][::-1])) as (url, asked):
+        assert ask(url, 9) == [f"שאלה {number}"[::-1] for number in range(9)]
+    sent = asked[0]
+    assert (sent["model"], sent["temperature"], sent["seed"]) == ("he-1", 0, 7)
+    assert (sent["max_tokens"], sent["stop"]) == (9, ["</s>"])
+
+
+def test_a_limited_request_is_tried_again() -> None:
+    def answer(number: int, _: dict[str, Any]) -> Reply:
+        return (429, {"Retry-After": "0"}, b"{}") if number == 1 else completion("שלום")
+
+    with server(answer) as (url, asked):
+        assert ask(url) == ["שלום"]
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        ((500, {}, b"oops"), "status 500"),
+        ((401, {}, b'{"error": {"message": "bad key"}}'), "status 401"),
+        ((200, {"Content-Type": "text/html"}, b"<html>hello</html>"), "no chat completion came"),
+        ((200, {"Content-Type": "application/json"}, b'{"choices": []}'), "no chat completion"),
+        ((200, {"Content-Type": "application/json"}, b'{"choices": [{}]}'), "no chat completion"),
+        ((200, {"Content-Type": "application/json"}, b'{"choices": [{"mess'), "failed after"),
+        ((299, {"Content-Type": "application/json"}, b'{"choices"'), "failed after"),
+    ],
+)
+def test_a_server_that_fails_is_one_line(reply: Reply, reason: str) -> None:
+    with server(lambda *_: reply) as (url, _), pytest.raises(HebenchError, match=reason) as info:
+        ask(url)
+    assert "\n" not in str(info.value) and "sk-secret" not in str(info.value)
+
+
+def test_no_server_at_all_is_one_line() -> None:
+    with pytest.raises(HebenchError, match="failed after 1 retries: Connection error"):
+        ask("http://127.0.0.1:9/v1")
+
+
+def config(url: str, out: Path) -> EvalConfig:
+    return EvalConfig(
+        model="/srv/models/he-1",
+        tasks=("hebench_mini_chat_sentiment", "hebench_mini_chat_math"),
+        out=out,
+        limit=3,
+        track="chat",
+        backend="openai",
+        base_url=url,
+        concurrency=1,
+    )
+
+
+def test_an_evaluation_that_the_server_cuts_short_goes_on(tmp_path: Path) -> None:
+    def answer(number: int, _: dict[str, Any]) -> Reply:
+        return completion("הרגש חיובי." if number <= 4 else "התשובה: 7")
+
+    def dies(number: int, body: dict[str, Any]) -> Reply:
+        return answer(number, body) if number <= 4 else (503, {}, b"")
+
+    with server(dies) as (url, _), pytest.raises(HebenchError, match="status 503"):
+        evaluate(config(url, tmp_path))
+    assert not (tmp_path / MANIFEST_NAME).exists()
+    with server(answer) as (url, asked):
+        # The same server on another port: the address is a setting, so it is written over here.
+        log = tmp_path / "answers.jsonl"
+        lines = log.read_text(encoding="utf-8").splitlines()
+        head = json.loads(lines[0])
+        head["settings"]["base_url"] = url
+        log.write_text("\n".join([json.dumps(head), *lines[1:]]) + "\n", encoding="utf-8")
+        manifest = evaluate(config(url, tmp_path))
+        assert len(asked) == 2
+    assert (manifest.requests, manifest.requests_reused) == (6, 4)
+    assert (manifest.track, manifest.backend) == ("chat", "openai")
+    assert manifest.model.revision == "he-1@main"
+    assert manifest.model.source == manifest.model.name == "he-1"
+    text = (tmp_path / MANIFEST_NAME).read_text(encoding="utf-8")
+    assert "/srv/" not in text and "sk-secret" not in text
+    assert set(read_run(tmp_path).tasks) == set(manifest.tasks)
+    assert read_run(tmp_path).track == "chat"
+
+
+def test_withheld_answers_are_counted_and_score_nothing(tmp_path: Path) -> None:
+    with server(lambda *_: completion(None)) as (url, _):
+        manifest = evaluate(config(url, tmp_path))
+    assert manifest.requests_failed == 6
+    for task in read_run(tmp_path).tasks.values():
+        assert task.scores == (0.0, 0.0, 0.0) and task.metrics["unparseable"] == 1.0
+
+
+def test_tasks_that_need_likelihoods_are_refused(tmp_path: Path) -> None:
+    with (
+        server(lambda *_: completion("א")) as (url, _),
+        pytest.raises(TaskError, match="needs log-likelihoods.*hebench_mini_chat"),
+    ):
+        evaluate(replace(config(url, tmp_path), tasks=("hebench_mini_sentiment",)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"base_url": None}, "go together"),
+        ({"backend": "hf"}, "go together"),
+        ({"track": "base"}, "add --track chat"),
+        ({"track": "arena"}, "--track: expected base, chat, thinking"),
+        ({"backend": "vllm"}, "--backend: expected hf, openai"),
+        ({"concurrency": 0}, "--concurrency"),
+    ],
+)
+def test_options_that_contradict_each_other(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(config("http://127.0.0.1:9/v1", tmp_path), **changes)
