@@ -29,7 +29,19 @@ TITLES = {
     "hebench_mini_translation_en_he": "תרגום מאנגלית",
     "hebench_mini_translation_he_en": "תרגום לאנגלית",
     "hebench_mini_summarization": "סיכום",
+    "hebench_mini_nli": "היסק",
+    "hebench_mini_trivia": "טריוויה",
+    "hebench_mini_grammar": "דקדוק",
+    "hebench_mini_math": "מתמטיקה",
+    "hebench_mini_nikud": "ניקוד",
     "hebench_heq": "HeQ",
+    "hebench_sentiment": "רגש בתגובות",
+    "hebench_nli": "היסק (HebNLI)",
+    "hebench_topic": "נושאים",
+    "hebench_grammar": "התאם (CLaMS)",
+    "hebench_idioms": "ניבים",
+    "hebench_nikud": "ניקוד (נקדימון)",
+    "hebench_bpb": "סבירות הטקסט",
 }
 # What the headline of a task is: shown under the column's head.
 HEADLINES = {
@@ -39,7 +51,19 @@ HEADLINES = {
     "hebench_mini_translation_en_he": "chrF++",
     "hebench_mini_translation_he_en": "chrF++",
     "hebench_mini_summarization": "ROUGE-L",
+    "hebench_mini_nli": "accuracy",
+    "hebench_mini_trivia": "accuracy",
+    "hebench_mini_grammar": "accuracy",
+    "hebench_mini_math": "accuracy",
+    "hebench_mini_nikud": "words",
     "hebench_heq": "TLNLS",
+    "hebench_sentiment": "accuracy",
+    "hebench_nli": "accuracy",
+    "hebench_topic": "accuracy",
+    "hebench_grammar": "accuracy",
+    "hebench_idioms": "accuracy",
+    "hebench_nikud": "words",
+    "hebench_bpb": "2^-bpb",
 }
 
 
@@ -50,6 +74,7 @@ HEBREW = {
     "baseline:copy_source": "בלי מודל: העתקת המקור",
     "baseline:first_sentence": "בלי מודל: המשפט הראשון",
     "accuracy": "דיוק",
+    "words": "מילים נכונות",
 }
 
 

@@ -2,7 +2,8 @@
 
     hebench judge runs/my-model --task hebench_mini_summarization \\
         --judge Qwen/Qwen3-32B --base-url http://localhost:8000/v1 --include-reference
-    hebench judge runs/my-model runs/other --task hebench_mini_summarization --judge ... --base-url ...
+    hebench judge runs/my-model runs/other --task hebench_mini_summarization \\
+        --judge Qwen/Qwen3-32B --base-url http://localhost:8000/v1
 
 One folder gets scores from 1 to 10 on four axes (`judge_<task>.json`); of two, each item's better
 summary is chosen, asked twice with sides swapped (`judge_<task>_vs_<other>.json`). Both go to the
@@ -41,7 +42,6 @@ from hebench.metrics.judge import (
     LONGEST_TEXT,
     LOWEST,
     Kind,
-    Language,
     axes_prompt,
     combine_swapped,
     parse_axes,
@@ -56,7 +56,7 @@ SCHEMA = 1
 _RETRIES = 5
 _TIMEOUT_SECONDS = 300
 _LONGEST_REPLY = 100_000  # characters that are kept, from the end: thinking comes first
-_STAMP = r"_(\d{4}-\d\d-\d\dT[\d.:-]+)\.jsonl"
+_SAMPLES_NAME = r"samples_(?P<task>.+)_(?P<stamp>\d{4}-\d\d-\d\dT[\d.:-]+)\.jsonl"
 
 _KEY_FIELDS = ("judge", "prompt_sha256", "item", "texts_sha256")
 
@@ -72,7 +72,7 @@ class JudgeConfig:
     task: str  # a summarization task of those runs
     model: str  # the judge, as its server calls it
     base_url: str  # of that server, such as http://localhost:8000/v1
-    language: Language = "he"  # of the prompt: he or en
+    language: str = "he"  # of the prompt: he or en
     include_reference: bool = False  # score the reference summaries as well (one folder)
     limit: int | None = None  # items, from the first; None for all
     concurrency: int = 4  # requests at a time
@@ -131,11 +131,11 @@ class JudgeSummary:
     truncated: int  # replies that the token limit cut off
     unasked: int  # empty summaries, or pairs with one or with equal texts: decided by rule
     shortened: int  # texts longer than the judge is shown
-    axes: dict[str, Interval] | None  # by axis, in [0, 1]
-    reference: dict[str, Interval] | None  # the same of the reference summaries
-    pair: Preferences | None
     verdicts: dict[str, Any]  # by item: scores by axis, or 1, 2, 0; None if it was not read
-    reference_verdicts: dict[str, Any] | None
+    axes: dict[str, Interval] | None = None  # by axis, in [0, 1]
+    reference: dict[str, Interval] | None = None  # the same of the reference summaries
+    reference_verdicts: dict[str, Any] | None = None
+    pair: Preferences | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +163,8 @@ def judge_run(config: JudgeConfig) -> JudgeSummary:
     """
     paths = [_samples_file(folder, config.task) for folder in config.runs]
     runs = [_read_items(path, config) for path in paths]
-    _require_same_items(runs, paths)
+    if len(runs) == 2:
+        runs[1] = _aligned(runs[0], runs[1], paths)
     sides = _sides(config, runs)
     questions = {
         question.key: question for side in sides for question in side if question.settled is None
@@ -192,7 +193,7 @@ def judge_run(config: JudgeConfig) -> JudgeSummary:
         truncated=sum(record["truncated"] for record in replies.values()),
         unasked=sum(question.settled is not None for question in sides[0]),
         shortened=sum(len(text) > LONGEST_TEXT for text in texts),
-        **(_scores(runs[0], verdicts) if len(runs) == 1 else _preferences(runs[0], verdicts)),
+        **(_score_fields if len(runs) == 1 else _pair_fields)(runs[0], verdicts),
     )
     write_atomically(
         _summary_file(config),
@@ -232,49 +233,46 @@ def _question(config: JudgeConfig, item: _Item, *texts: str) -> _Question:
     return _Question(key=key, prompt=prompt, settled=settled)
 
 
-def _scores(items: Sequence[_Item], verdicts: Sequence[Sequence[Any]]) -> dict[str, Any]:
-    """Return the fields of a summary that one run folder fills."""
-    found: list[dict[str, Interval]] = []
-    for side in verdicts:
-        scores = {
-            axis: [
-                (verdict[axis] - LOWEST) / (HIGHEST - LOWEST) if verdict else math.nan
-                for verdict in side
-            ]
+def _score_fields(items: Sequence[_Item], verdicts: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """Return the fields of a summary that one run folder fills: of its own, of the references."""
+    fields: dict[str, Any] = {}
+    names = (("axes", "verdicts"), ("reference", "reference_verdicts"))
+    for (means, by_item), side in zip(names, verdicts, strict=False):
+        fields[by_item] = _by_item(items, side)
+        fields[means] = {
+            axis: _interval(
+                items,
+                [
+                    (verdict[axis] - LOWEST) / (HIGHEST - LOWEST) if verdict else math.nan
+                    for verdict in side
+                ],
+            )
             for axis in AXES
         }
-        clusters = [item.cluster for item in items]
-        found.append({axis: mean_interval(values, clusters) for axis, values in scores.items()})
-    by_item = [dict(zip((item.id for item in items), side, strict=True)) for side in verdicts]
-    return {
-        "axes": found[0],
-        "reference": found[1] if len(found) == 2 else None,
-        "pair": None,
-        "verdicts": by_item[0],
-        "reference_verdicts": by_item[1] if len(by_item) == 2 else None,
-    }
+    return fields
 
 
-def _preferences(items: Sequence[_Item], verdicts: Sequence[Sequence[Any]]) -> dict[str, Any]:
+def _pair_fields(items: Sequence[_Item], verdicts: Sequence[Sequence[Any]]) -> dict[str, Any]:
     """Return the fields of a summary that two run folders fill."""
     both = [combine_swapped(*replies) for replies in zip(*verdicts, strict=True)]
     found = [verdict.preference for verdict in both]
     worth = {1: 1.0, 0: 0.5, 2: 0.0, None: math.nan}
-    clusters = [item.cluster for item in items]
     pair = Preferences(
         wins=(found.count(1), found.count(2)),
         ties=found.count(0),
         inconsistent=sum(verdict.inconsistent for verdict in both),
         n=len(found) - found.count(None),
-        score=mean_interval([worth[preference] for preference in found], clusters),
+        score=_interval(items, [worth[preference] for preference in found]),
     )
-    return {
-        "axes": None,
-        "reference": None,
-        "pair": pair,
-        "verdicts": dict(zip((item.id for item in items), found, strict=True)),
-        "reference_verdicts": None,
-    }
+    return {"pair": pair, "verdicts": _by_item(items, found)}
+
+
+def _by_item(items: Sequence[_Item], verdicts: Sequence[Any]) -> dict[str, Any]:
+    return {item.id: verdict for item, verdict in zip(items, verdicts, strict=True)}
+
+
+def _interval(items: Sequence[_Item], scores: Sequence[float]) -> Interval:
+    return mean_interval(scores, [item.cluster for item in items])
 
 
 # --- Asking -------------------------------------------------------------------------------------
@@ -369,7 +367,7 @@ def _client(config: JudgeConfig) -> Iterator[Callable[[str], Record]]:
 
 def _reusable(record: Record, config: JudgeConfig) -> bool:
     """Return whether a reply stands: one that a token limit cut off is asked for under another."""
-    return not record["truncated"] or record["max_tokens"] == config.max_tokens
+    return not record["truncated"] or record.get("max_tokens") == config.max_tokens
 
 
 def _read_log(path: Path) -> dict[Key, Record]:
@@ -388,7 +386,7 @@ def _read_log(path: Path) -> dict[Key, Record]:
                 f"{path} line {number}: expected a judge's reply, found other keys or types; "
                 "remove the line"
             )
-        records[tuple(record[name] for name in _KEY_FIELDS)] = record  # type: ignore[index]
+        records[tuple(record[name] for name in _KEY_FIELDS)] = record
     return records
 
 
@@ -404,21 +402,15 @@ def _samples_file(folder: Path, task: str) -> Path:
             f"{folder}: this evaluation is not finished; run the same command to continue it"
         )
     files = [*folder.glob("samples_*.jsonl"), *folder.glob("*/samples_*.jsonl")]
-    stamps = {
-        found[1]: path
-        for path in files
-        if (found := re.fullmatch(f"samples_{re.escape(task)}{_STAMP}", path.name))
-    }
-    if not stamps:
-        known = {
-            found[1]
-            for path in files
-            if (found := re.fullmatch(f"samples_(.+){_STAMP}", path.name))
-        }
+    named = [(re.fullmatch(_SAMPLES_NAME, path.name), path) for path in files]
+    tasks = sorted({found["task"] for found, _ in named if found})
+    if task not in tasks:
+        known = ", ".join(tasks) or "no task"
         raise DataError(
-            f"{folder}: expected samples of {task}, found those of {', '.join(sorted(known)) or 'no task'}; "
+            f"{folder}: expected samples of {task}, found those of {known}; "
             "name a summarization task that was run (in lm_eval with --log_samples)"
         )
+    stamps = {found["stamp"]: path for found, path in named if found and found["task"] == task}
     return stamps[max(stamps)]  # ISO times: the largest is the newest
 
 
@@ -468,14 +460,21 @@ def _item(sample: dict[str, Any]) -> _Item:
     )
 
 
-def _require_same_items(runs: Sequence[Sequence[_Item]], paths: Sequence[Path]) -> None:
-    texts = [{item.id: (item.title, item.article) for item in run} for run in runs]
-    if len(runs) == 2 and texts[0] != texts[1]:
-        equal = sum(texts[0][name] == texts[1].get(name) for name in texts[0])
+def _aligned(one: Sequence[_Item], other: Sequence[_Item], paths: Sequence[Path]) -> list[_Item]:
+    """Return the items of `other` in the order of `one`. Raises DataError if they are others."""
+    others = {item.id: item for item in other}
+    same = [
+        others[item.id]
+        for item in one
+        if item.id in others
+        and (item.title, item.article) == (others[item.id].title, others[item.id].article)
+    ]
+    if not len(one) == len(other) == len(same):
         raise DataError(
-            f"expected the same items in {paths[0]} ({len(runs[0])}) and {paths[1]} "
-            f"({len(runs[1])}), found {equal} in common; run the task on the same data and limit"
+            f"expected the same items in {paths[0]} ({len(one)}) and {paths[1]} ({len(other)}), "
+            f"found {len(same)} in common; run the task on the same data, or judge with --limit"
         )
+    return same
 
 
 def _run_name(folder: Path) -> str:

@@ -132,16 +132,24 @@ _BETWEEN = (
     "הנכונה|הסופית|המדויקת|המתאימה|הטובה|ביותר|המלאה|הקצרה|נכונה|סופית|שלי|"
     "לשאלה|לבעיה|לתרגיל|לחידה|על|השאלה|של|הבעיה|התרגיל|זו|הזו|הזאת"
 )
+_HEBREW_LEAD = rf"(?:{_NOUN})(?: (?:{_BETWEEN})){{0,4}}"
 _LEAD = re.compile(
-    rf"(?<![א-ת])(?<!או )(?<!או ש)[וש]{{0,2}}(?:{_NOUN})(?: (?:{_BETWEEN})){{0,4}}"
-    r"(?: (?:היא|הוא|הינה|הינו|תהיה)(?![א-ת])(?: ?[:–-](?![^\s]))?|[\"״]? ?[:=]| [–—-] )"
-    rf"|^(?:{_NOUN})(?: (?:{_BETWEEN})){{0,4}}\n"
-    r"|התשובה (?:הנכונה|הסופית)(?= [(0-9₪-])"
-    r"|(?<![A-Za-z])(?<!or )(?i:answer|(?:correct|right|best|final) (?:option|choice))"
-    r"(?: is(?![a-z]):?| would be(?![a-z]):?|[\"”]? ?[:=])"
-    r"|^(?i:(?:the )?(?:final )?answer)\n"
-    r"|(?P<boxed>\\boxed ?\{)|(?P<tag><answer>)"
-    r"|(?P<summary>(?:^|(?<=[.!?] ))לסיכום(?![א-ת])|(?<![א-ת])לסיכום(?= ?[,:–-]))",
+    "|".join(
+        (
+            # The answer is, answer: ...; the second half of "א או שהתשובה היא ב" leads nowhere.
+            rf"(?<![א-ת])(?<!או )(?<!או ש)[וש]{{0,2}}{_HEBREW_LEAD}"
+            r"(?:(?:, (?:אם כן|לכן|לפיכך|אפוא),)? (?:היא|הוא|הינה|הינו|תהיה)(?![א-ת])"
+            r"(?: ?[:–-](?!\S))?|[\"״]? ?[:=]| [–—-] )",
+            rf"^{_HEBREW_LEAD}\n",  # as a heading
+            r"התשובה (?:הנכונה|הסופית)(?= [(0-9₪-])",
+            r"(?<![A-Za-z])(?<!or )(?i:answer|(?:correct|right|best|final) (?:option|choice))"
+            r"(?: is(?![a-z]):?| would be(?![a-z]):?|[\"”]? ?[:=])",
+            r"^(?i:(?:the )?(?:final )?answer)\n",
+            r"(?P<boxed>\\boxed ?\{)",
+            r"(?P<tag><answer>)",
+            r"(?P<summary>(?:^|(?<=[.!?] ))לסיכום(?![א-ת])|(?<![א-ת])לסיכום(?= ?[,:–-]))",
+        )
+    ),
     re.MULTILINE,
 )
 
@@ -239,14 +247,15 @@ _SEPARATED = (
 _HEAD = re.compile(rf"(?:{_CUE})?{_MARK}{_SEPARATED}")
 _ANOTHER = re.compile(_ALSO)
 _NAMED = re.compile(rf"(?<![\w־-]){_CUE}{_MARK}{_ALONE}|(?<![^\s])\({_LETTER}{_GERESH}\)")
+# A bare letter is "the right one" only where a clause begins: ויטמין C הוא הנכון names a vitamin.
+_CLAUSE_START = "(?:^|(?<=[.,:;] )|(?<=לכן )|(?<=לפיכך )|(?<=[Ss]o )|(?<=herefore ))"
 _CHOSEN = re.compile(
-    r"(?<![א-תA-Za-z])(?:"
-    rf"(?:בוחר|בוחרת|בחרתי|אבחר|נבחר) (?:ב[-־]|את |(?:את )?{_CUE})"
-    rf"|(?i:choose|select|pick) (?:{_CUE})?"
-    rf"|התשובה (?:הנכונה |הסופית )?){_MARK}{_ALONE}"
-    rf"|(?<![\w{_QUOTES}־-])(?:{_CUE})?{_MARK}[)\]{_QUOTES}]?"
+    rf"(?<![\w־-])(?:(?:בוחר|בוחרת|בחרתי|אבחר|נבחר) (?:ב[-־]|את |(?:את )?{_CUE})"
+    rf"|(?i:choose|select|pick) (?:{_CUE})?|התשובה (?:הנכונה |הסופית )?){_MARK}{_ALONE}"
+    rf"|(?:(?<![\w־-]){_CUE}|{_CLAUSE_START}){_MARK}[)\]{_QUOTES}]?"
     "(?: (?:היא |הוא |הינה )?(?:התשובה |האפשרות )?ה?(?:נכונה|נכון|מתאימה)(?![א-ת])"
-    "| is (?:the )?(?:correct|right|best)(?![a-z]))"
+    "| is (?:the )?(?:correct|right|best)(?![a-z]))",
+    re.MULTILINE,
 )
 _DENIED_AFTER = re.compile(
     rf"[{_QUOTES})\]]{{0,2}}(?: \([^()\n]{{0,60}}\))?(?: [–—-])? (?:היא |הוא |is )?"
@@ -546,7 +555,7 @@ _NUMBER = re.compile(
     f"(?:[ +]{_THOUSANDS}(?! M))?{_REST}|{_THOUSANDS}{_REST}|{_BELOW_1000}|z))(?P<part>[ +]f)?"
     "|[ +^]f"
 )
-_TOKEN = re.compile(r"[א-ת]+|[^\sא-ת־-]")
+_TOKEN = re.compile(r"[א-ת]+|[^\sא-ת־-]+")
 
 _SCALES = {
     "אלף": 10**3,

@@ -30,16 +30,15 @@ from typing import Any, Literal, get_args
 from hebench.hebrew import strip_bidi_controls
 from hebench.metrics.extract import strip_thinking
 
-Language = Literal["he", "en"]
 Kind = Literal["axes", "preference"]
-LANGUAGES: tuple[str, ...] = get_args(Language)
+LANGUAGES = ("he", "en")  # of the prompts; what is judged is Hebrew
 AXES = ("relevance", "coherence", "consistency", "fluency")
 LOWEST, HIGHEST = 1, 10
 LONGEST_TEXT = 40_000  # characters of an article or a summary that a judge is shown
 
 # What stands before and after the texts. The fluency axis names foreign words, because judges
 # are known to overrate Hebrew with English mixed in.
-_AXES_PROMPT: dict[Language, tuple[str, str]] = {
+_AXES_PROMPT: dict[str, tuple[str, str]] = {
     "he": (
         "לפניכם כתבה בעברית וסיכום שלה. העריכו את הסיכום בארבעה היבטים, כל היבט בנפרד, "
         "ותנו לכל אחד ציון, מספר שלם מ־1 (גרוע מאוד) עד 10 (מצוין):\n"
@@ -74,7 +73,7 @@ _AXES_PROMPT: dict[Language, tuple[str, str]] = {
         '{"relevance": n, "coherence": n, "consistency": n, "fluency": n}',
     ),
 }
-_PREFERENCE_PROMPT: dict[Language, tuple[str, str]] = {
+_PREFERENCE_PROMPT: dict[str, tuple[str, str]] = {
     "he": (
         "לפניכם כתבה בעברית ושני סיכומים שלה. קבעו איזה מהם טוב יותר בסך הכול: איזה מהם מוסר "
         "את עיקרי הכתבה, נאמן לה, בנוי היטב וכתוב בעברית תקינה וטבעית.\n"
@@ -122,7 +121,7 @@ class Agreement:
     undefined: str | None  # why, in words
 
 
-def axes_prompt(article: str, summary: str, *, title: str = "", language: Language = "he") -> str:
+def axes_prompt(article: str, summary: str, *, title: str = "", language: str = "he") -> str:
     """Return the message that asks for the four scores of one summary.
 
     Raises ValueError for an unknown language.
@@ -132,7 +131,7 @@ def axes_prompt(article: str, summary: str, *, title: str = "", language: Langua
 
 
 def preference_prompt(
-    article: str, first: str, second: str, *, title: str = "", language: Language = "he"
+    article: str, first: str, second: str, *, title: str = "", language: str = "he"
 ) -> str:
     """Return the message that asks which of two summaries is better.
 
@@ -146,7 +145,7 @@ def preference_prompt(
     return _prompt(_PREFERENCE_PROMPT, language, texts)
 
 
-def prompt_sha256(kind: Kind, language: Language) -> str:
+def prompt_sha256(kind: Kind, language: str) -> str:
     """Return the SHA-256 of a prompt with fixed texts in it, as 64 hexadecimal digits.
 
     It changes with any change of wording, fencing or order. Raises ValueError for an unknown kind
@@ -225,15 +224,15 @@ def agreement(judge: Sequence[int], human: Sequence[int]) -> Agreement:
         name for name, counts in (("the judge", left), ("people", right)) if len(counts) == 1
     ]
     if constant:
-        reason = f"{' and '.join(constant)} gave the same verdict on all {n} items"
+        reason = f"{' and '.join(constant)} gave the same verdict on every item"
         return Agreement(n=n, raw=raw, kappa=None, undefined=reason)
     chance = sum(left[label] * right[label] for label in left) / n**2
     return Agreement(n=n, raw=raw, kappa=(raw - chance) / (1 - chance), undefined=None)
 
 
 def _prompt(
-    prompts: dict[Language, tuple[str, str]],
-    language: Language,
+    prompts: dict[str, tuple[str, str]],
+    language: str,
     texts: Sequence[tuple[str, str]],
 ) -> str:
     if language not in prompts:

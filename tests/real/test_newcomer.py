@@ -15,7 +15,7 @@ import pytest
 from hebench.board.build import HEBREW
 from hebench.board.read import read_run
 from hebench.models.baselines import TITLES
-from hebench.models.demo import MODEL_NAME
+from hebench.models.demo import DEMO_TASKS, MODEL_NAME
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.slow
@@ -50,14 +50,14 @@ def demo(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
 
 def test_the_demo_shows_the_real_model_and_the_baselines(demo: Path) -> None:
     page = (demo / "index.html").read_text(encoding="utf-8")
-    assert set(HEBREW) == {f"baseline:{kind}" for kind in TITLES} | {"accuracy"}
+    assert set(HEBREW) == {f"baseline:{kind}" for kind in TITLES} | {"accuracy", "words"}
     for name in (MODEL_NAME, *(HEBREW[f"baseline:{kind}"] for kind in TITLES)):
         assert f"<bdi>{name}</bdi>" in page
     run = read_run(demo / "smollm2")
     assert run.manifest is not None
     assert run.manifest.model.dtype == "bfloat16"
     assert run.manifest.model.parameters == 134_515_008
-    assert len(run.tasks) == 6
+    assert set(run.tasks) == set(DEMO_TASKS)
     # Greedy answers of a model that reads Latin script only are not the baselines' answers.
     assert run.manifest.prompt_sha256 == _manifest_prompts(demo / "random")
 
@@ -84,7 +84,7 @@ def test_the_stock_command_gives_the_same_scores(
     """Same tasks, limit and batch size, from another folder, without the network."""
     (model,) = Path(environment["HEBENCH_CACHE"]).glob("models/*")
     ours = tmp_path / "ours"
-    settings = ["--tasks", "hebench_mini", "--limit", "2"]
+    settings = ["--tasks", ",".join(DEMO_TASKS), "--limit", "2"]
     subprocess.run(
         [*HEBENCH, "eval", str(model), *settings, "--batch-size", "4", "--out", str(ours)],
         env=environment,
@@ -104,7 +104,7 @@ def test_the_stock_command_gives_the_same_scores(
     )
     assert finished.returncode == 0, finished.stderr
     mine, theirs = read_run(ours), read_run(stock)
-    assert mine.tasks.keys() == theirs.tasks.keys() and len(mine.tasks) == 6
+    assert mine.tasks.keys() == theirs.tasks.keys() == set(DEMO_TASKS)
     for name, task in mine.tasks.items():
         assert task.items == theirs.tasks[name].items
         assert task.scores == theirs.tasks[name].scores, name
@@ -133,7 +133,7 @@ def test_the_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
     # The core needs no torch: baselines and the page work in it.
     run = [binary, "eval", "baseline:random", "--tasks", "hebench_mini", "--out", "run", "--json"]
     scores = subprocess.run(run, check=True, capture_output=True, text=True, cwd=tmp_path).stdout
-    assert len(json.loads(scores)[0]["tasks"]) == 6
+    assert len(json.loads(scores)[0]["tasks"]) == 11
     subprocess.run(
         [binary, "board", "build", "run", "--out", "page.html"],
         check=True,
