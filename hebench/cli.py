@@ -129,7 +129,7 @@ def demo(
     for model, short, title in jobs:
         print(f"{title or model} ...", file=sys.stderr)
         folders.append(out / short)
-        run(EvalConfig(model=model, tasks=("hebench_mini",), out=out / short, name=title, limit=8))
+        run(EvalConfig(model=model, tasks=DEMO_TASKS, out=out / short, name=title, limit=8))
     _print_runs(folders)
     _build(folders, out / "index.html")
 

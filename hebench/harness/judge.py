@@ -177,15 +177,8 @@ def judge_run(config: JudgeConfig) -> JudgeSummary:
     ]
     texts = {text for run in runs for item in run for text in (item.article, item.summary)}
     summary = JudgeSummary(
-        schema=SCHEMA,
-        task=config.task,
-        runs=tuple(_run_name(folder) for folder in config.runs),
-        samples=tuple(path.name for path in paths),
-        judge=_public(config.model),
+        **_provenance(config, paths),
         served=tuple(sorted({record["served"] for record in replies.values()})),
-        language=config.language,
-        prompt_sha256=sides[0][0].key[1],
-        max_tokens=config.max_tokens,
         n=len(runs[0]),
         requests=len(questions),
         reused=reused,
@@ -200,6 +193,28 @@ def judge_run(config: JudgeConfig) -> JudgeSummary:
         json.dumps(_finite(asdict(summary)), ensure_ascii=False, indent=2, allow_nan=False) + "\n",
     )
     return summary
+
+
+def _provenance(config: JudgeConfig, paths: Sequence[Path]) -> dict[str, Any]:
+    """Return the fields of a summary that are known before the judge is asked."""
+    manifests = [RunManifest.read(folder) for folder in config.runs]
+    return {
+        "schema": SCHEMA,
+        "task": config.task,
+        "runs": tuple(
+            manifest.model.name if manifest else folder.resolve().name
+            for manifest, folder in zip(manifests, config.runs, strict=True)
+        ),
+        "samples": tuple(path.name for path in paths),
+        "judge": _public(config.model),
+        "language": config.language,
+        "prompt_sha256": prompt_sha256(_kind(config), config.language),
+        "max_tokens": config.max_tokens,
+    }
+
+
+def _kind(config: JudgeConfig) -> Kind:
+    return "axes" if len(config.runs) == 1 else "preference"
 
 
 def _sides(config: JudgeConfig, runs: Sequence[Sequence[_Item]]) -> list[list[_Question]]:
@@ -227,9 +242,9 @@ def _question(config: JudgeConfig, item: _Item, *texts: str) -> _Question:
         prompt = preference_prompt(item.article, *texts, title=item.title, language=config.language)
         if not all(texts) or texts[0] == texts[1]:
             settled = 0 if texts[0] == texts[1] else 1 if texts[0] else 2
-    kind: Kind = "axes" if len(texts) == 1 else "preference"
+    prompt_hash = prompt_sha256(_kind(config), config.language)
     shown = sha256_of_json([item.title, item.article, *texts])
-    key = (_public(config.model), prompt_sha256(kind, config.language), item.id, shown)
+    key = (_public(config.model), prompt_hash, item.id, shown)
     return _Question(key=key, prompt=prompt, settled=settled)
 
 
@@ -475,11 +490,6 @@ def _aligned(one: Sequence[_Item], other: Sequence[_Item], paths: Sequence[Path]
             f"found {len(same)} in common; run the task on the same data, or judge with --limit"
         )
     return same
-
-
-def _run_name(folder: Path) -> str:
-    manifest = RunManifest.read(folder)
-    return manifest.model.name if manifest else folder.resolve().name
 
 
 def _summary_file(config: JudgeConfig) -> Path:
