@@ -129,9 +129,50 @@ def demo(
     for model, short, title in jobs:
         print(f"{title or model} ...", file=sys.stderr)
         folders.append(out / short)
-        run(EvalConfig(model=model, tasks=DEMO_TASKS, out=out / short, name=title, limit=8))
+        run(EvalConfig(model=model, tasks=DEMO_TASKS, out=out / short, name=title, limit=6))
     _print_runs(folders)
     _build(folders, out / "index.html")
+
+
+@app.command()
+def judge(
+    runs: Annotated[
+        list[Path], typer.Argument(help="One run folder (scores) or two (which wins).")
+    ],
+    task: Annotated[str, typer.Option(help="A summarization task of those runs.")],
+    model: Annotated[str, typer.Option("--judge", help="The judge, as its server calls it.")],
+    base_url: Annotated[str, typer.Option(help="That server, up to /v1.")],
+    language: Annotated[str, typer.Option(help="Of the judge's prompt: he or en.")] = "he",
+    include_reference: Annotated[bool, typer.Option(help="Judge the references, too.")] = False,
+    limit: Annotated[int | None, typer.Option(help="Only the first N items.")] = None,
+    concurrency: Annotated[int, typer.Option(help="Requests at a time.")] = 4,
+) -> None:
+    """Let a model behind a server judge summaries; its scores are never mixed with others."""
+    from hebench.harness.judge import JudgeConfig, judge_run
+
+    found = judge_run(
+        JudgeConfig(
+            runs=tuple(runs),
+            task=task,
+            model=model,
+            base_url=base_url,
+            language=language,
+            include_reference=include_reference,
+            limit=limit,
+            concurrency=concurrency,
+        )
+    )
+    served = ", ".join(found.served) or found.judge
+    print(f"{found.task}: {found.n} items, judged by {served}, {found.unparseable} not parsed")
+    for name, interval in (found.axes or {}).items():
+        print(f"{name:16}{interval.text()}")
+    for name, interval in (found.reference or {}).items():
+        print(f"{'reference ' + name:24}{interval.text()}")
+    if found.pair:
+        first, second = found.runs
+        print(f"{first}: {found.pair.wins[0]} wins; {second}: {found.pair.wins[1]} wins")
+        print(f"{found.pair.ties} ties, {found.pair.inconsistent} of them by order of sides")
+        print(f"score of {first}: {found.pair.score.text()} n={found.pair.score.n}")
 
 
 @tasks_app.command("path")

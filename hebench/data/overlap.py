@@ -15,60 +15,46 @@ Only the evaluation side is held in memory: its distinct shingles, by 64-bit has
 is met again is confirmed on the words, so two texts that hash alike are never confused.
 With several workers this needs the usual `if __name__ == "__main__":` in a script.
 
-Corpora: a file or a folder, read in sorted order, of `.jsonl`, `.jsonl.gz`, `.json.gz` (one
-object a line), `.parquet`, and `.txt`, `.txt.gz` (documents between blank lines). Other files
-of a folder are reported, not read; hidden ones are left alone.
+What a corpus may be, and how it is read and written, is in `hebench.data.corpora`.
 
 Shapes: G distinct shingles of one length, I items, P pairs of a shingle and an item that has it.
 """
 
-import gzip
-import io
-import json
 import multiprocessing
-import os
-import shutil
 import signal
-import tempfile
 import unicodedata
-import zlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import chain, compress, groupby, repeat
+from itertools import chain, groupby, repeat
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hebench.errors import ConfigError, DataError, one_line
+from hebench.data.corpora import (
+    Chunk,
+    chunk_texts,
+    cleaned_writer,
+    corpus_files,
+    published,
+    read_chunks,
+    require_new,
+)
+from hebench.errors import ConfigError
 from hebench.hebrew import Profile, normalise
 
 CONTAINED_SHARE = 0.8  # an item with this share of its shingles in the corpus counts as contained
 EXAMPLES = 3  # locations kept for each item
-CHUNK_BYTES = 2**20  # how much of the corpus one worker gets at a time
-CHUNK_ROWS = 256
-ROW_GROUP_BYTES = 2**26  # of a cleaned Parquet file, before compression
-LARGEST_DOCUMENT_BYTES = 2**26  # beyond this a file is not what we think it is
 
-Kind = Literal["lines", "paragraphs", "rows"]
 Hashes = NDArray[np.uint64]
 Ints = NDArray[np.int64]
 
-_KINDS: dict[str, Kind] = {
-    ".jsonl": "lines",
-    ".jsonl.gz": "lines",
-    ".json.gz": "lines",
-    ".txt": "paragraphs",
-    ".txt.gz": "paragraphs",
-    ".parquet": "rows",
-}
 # Any large odd number: multiplication by it is one-to-one modulo 2^64.
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 # A worker process gets its index once, when it starts, and not with every chunk.
@@ -159,7 +145,7 @@ def find_overlap(  # noqa: PLR0913 (the options of the command, one to one)
     """
     _require_positive(shingle_words=shingle_words, whole_words=whole_words, workers=workers)
     index, tally = _prepare(items, field, shingle_words, whole_words)
-    files, skipped = _corpus_files(corpus)
+    files, skipped = corpus_files(corpus)
     with closing(_scan(corpus, files, index, workers, rows=False)) as scan:
         for chunk, found in scan:
             tally.add(chunk, found)
@@ -190,13 +176,13 @@ def clean_corpus(  # noqa: PLR0913 (the options of the command, one to one)
         raise ConfigError(f"min_share: expected a proportion in [0, 1], found {min_share}")
     _require_positive(shingle_words=shingle_words, whole_words=whole_words, workers=workers)
     index, tally = _prepare(items, field, shingle_words, whole_words)
-    files, skipped = _corpus_files(corpus)
-    _require_new(out, corpus)
+    files, skipped = corpus_files(corpus)
+    require_new(out, corpus)
     removed, removed_by_set = 0, dict.fromkeys(tally.set_names, 0)
     scan = _scan(corpus, files, index, workers, rows=True)
-    with _published(out) as target, closing(scan):
+    with published(out) as target, closing(scan):
         for path, group in groupby(scan, key=lambda pair: pair[0].path):
-            with _writer(path, target / path.relative_to(corpus)) as write:
+            with cleaned_writer(path, target / path.relative_to(corpus)) as write:
                 for chunk, found in group:
                     keep = [True] * len(chunk.numbers)
                     for document, touched, shares in tally.add(chunk, found):
@@ -230,19 +216,6 @@ class _Folding(dict[int, int | str | None]):
 
 
 _FOLDED = _Folding()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Chunk:
-    """Consecutive documents of one file, as read: decoding them is left to the workers."""
-
-    path: Path
-    name: str  # relative to the corpus
-    kind: Kind
-    numbers: Sequence[int]  # of each document: its first line, or its row, from 1
-    raw: list[Any]  # bytes, or the values of a Parquet column
-    batch: Any  # the Arrow record batch of a Parquet file that is being cleaned
-    disk_bytes: int  # read from the file since the chunk before, for the progress bar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,7 +264,7 @@ class _Tally:
         self.examples: dict[int, list[str]] = {}
         self.scanned_documents = self.scanned_words = 0
 
-    def add(self, chunk: _Chunk, found: _Found) -> list[tuple[int, Ints, NDArray[np.float64]]]:
+    def add(self, chunk: Chunk, found: _Found) -> list[tuple[int, Ints, NDArray[np.float64]]]:
         """Return, of each document with a hit, its place in the chunk, the items and the share
         of each item's shingles that this document alone holds."""
         self.scanned_documents += len(chunk.numbers)
@@ -465,11 +438,11 @@ def _matches(index: _Index, ids: NDArray[np.int32]) -> tuple[Ints, Ints]:
     return np.concatenate(positions), np.concatenate(numbers)
 
 
-def _search(chunk: _Chunk, index: _Index) -> _Found:
+def _search(chunk: Chunk, index: _Index) -> _Found:
     """Return the shingles in each document of a chunk. Raises DataError for a broken document."""
     ids: list[int] = []
     ends = []
-    for text in _texts(chunk, index.field):
+    for text in chunk_texts(chunk, index.field):
         ids.extend(map(index.vocabulary.get, hebrew_words(text), repeat(0)))
         # An unknown word ends each document, so that no shingle matches across two.
         ids.append(0)
@@ -485,57 +458,16 @@ def _search(chunk: _Chunk, index: _Index) -> _Found:
     )
 
 
-def _texts(chunk: _Chunk, field: str) -> Iterator[str]:
-    """Yield the texts of a chunk's documents. Raises DataError, naming file and line."""
-    for number, raw in zip(chunk.numbers, chunk.raw, strict=True):
-        value = raw
-        if chunk.kind != "rows":
-            try:
-                value = raw.decode("utf-8-sig")
-            except UnicodeDecodeError as error:
-                line = number + raw[: error.start].count(b"\n")
-                raise DataError(
-                    f"{chunk.path} line {line}: expected UTF-8, found {error.reason}; "
-                    "restore or convert the file"
-                ) from error
-        if chunk.kind == "lines":
-            value = _value_of(value, field, f"{chunk.path} line {number}")
-        if not isinstance(value, str):
-            raise DataError(
-                f"{chunk.path} row {number}: expected text in column {field!r}, found "
-                f"{type(value).__name__}; mend the row or name another field"
-            )
-        yield value
-
-
-def _value_of(line: str, field: str, where: str) -> str:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"{where}: expected a JSON object, found {one_line(error)}; mend the line"
-        ) from error
-    value = record.get(field) if isinstance(record, dict) else None
-    if isinstance(value, str):
-        return value
-    found = type(record).__name__
-    if isinstance(record, dict):
-        keys = ", ".join(map(repr, record))[:200]
-        found = f"{type(value).__name__} there" if field in record else f"only {keys or 'no field'}"
-    raise DataError(
-        f"{where}: expected an object with text in field {field!r}, found {found}; mend the line "
-        "or name another field"
-    )
-
-
 def _scan(
     corpus: Path, files: list[Path], index: _Index, workers: int, *, rows: bool
-) -> Generator[tuple[_Chunk, _Found]]:
+) -> Generator[tuple[Chunk, _Found]]:
     """Yield the corpus's chunks in order, each with what it holds, under a progress bar.
 
     rows: whether the chunks of Parquet files carry their rows. Close it to stop the workers.
     """
-    chunks = chain.from_iterable(_chunks(corpus, file, index.field, rows=rows) for file in files)
+    chunks = chain.from_iterable(
+        read_chunks(corpus, file, index.field, rows=rows) for file in files
+    )
     size = sum(file.stat().st_size for file in files)
     with (
         tqdm(total=size, desc="overlap", unit="B", unit_scale=True, disable=None) as bar,
@@ -547,8 +479,8 @@ def _scan(
 
 
 def _search_all(
-    chunks: Iterator[_Chunk], index: _Index, workers: int
-) -> Generator[tuple[_Chunk, _Found]]:
+    chunks: Iterator[Chunk], index: _Index, workers: int
+) -> Generator[tuple[Chunk, _Found]]:
     """Yield each chunk with what it holds; a few chunks ahead are in memory, not more."""
     if workers == 1:
         for chunk in chunks:
@@ -557,7 +489,7 @@ def _search_all(
     # Fresh processes: a forked one could inherit a lock that a thread of Arrow's holds.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, _start_worker, (index,))
-    waiting: deque[tuple[_Chunk, Future[_Found]]] = deque()
+    waiting: deque[tuple[Chunk, Future[_Found]]] = deque()
     try:
         for chunk in chunks:
             waiting.append((chunk, pool.submit(_search_in_worker, replace(chunk, batch=None))))
@@ -580,233 +512,5 @@ def _start_worker(index: _Index) -> None:
     _IN_WORKER["index"] = index
 
 
-def _search_in_worker(chunk: _Chunk) -> _Found:
+def _search_in_worker(chunk: Chunk) -> _Found:
     return _search(chunk, _IN_WORKER["index"])
-
-
-def _corpus_files(corpus: Path) -> tuple[list[Path], tuple[str, ...]]:
-    """Return the files to read, and the names of what lies beside them and is not read."""
-    expected = f"expected {', '.join(_KINDS)}"
-    if corpus.is_file():
-        if not _suffix(corpus):
-            raise DataError(f"{corpus}: {expected}, found another suffix; convert the file")
-        return [corpus], ()
-    if not corpus.is_dir():
-        raise DataError(f"{corpus}: expected a file or a folder, found nothing; check the path")
-    files, skipped = [], []
-    for path in sorted(corpus.rglob("*")):
-        name = path.relative_to(corpus)
-        if any(part.startswith(".") for part in name.parts):
-            continue
-        if path.is_file() and _suffix(path):
-            files.append(path)
-        elif not path.is_dir() or path.is_symlink():
-            skipped.append(name.as_posix())
-    if not files:
-        raise DataError(f"{corpus}: {expected}, found no such file; check the path")
-    return files, tuple(skipped)
-
-
-def _suffix(path: Path) -> str | None:
-    return next((suffix for suffix in _KINDS if path.name.lower().endswith(suffix)), None)
-
-
-def _chunks(corpus: Path, path: Path, field: str, *, rows: bool) -> Iterator[_Chunk]:
-    """Yield the documents of a file in chunks, at least one. Raises DataError if it is damaged."""
-    name = path.name if path == corpus else path.relative_to(corpus).as_posix()
-    kind = _KINDS[_suffix(path) or ""]
-    if kind == "rows":
-        yield from _row_chunks(path, name, field, rows=rows)
-        return
-    with path.open("rb") as file:
-        before = 0
-        lines = _numbered_lines(path, file)
-        for numbers, raw in _packed(lines if kind == "lines" else _paragraphs(lines, path)):
-            here = file.tell()
-            yield _Chunk(
-                path=path,
-                name=name,
-                kind=kind,
-                numbers=numbers,
-                raw=raw,
-                batch=None,
-                disk_bytes=here - before,
-            )
-            before = here
-
-
-def _packed(documents: Iterable[tuple[int, bytes]]) -> Iterator[tuple[list[int], list[bytes]]]:
-    """Yield the numbers and the bytes of some documents at a time, blank ones left out."""
-    numbers: list[int] = []
-    raw: list[bytes] = []
-    size = 0
-    for number, document in documents:
-        if not document.strip():
-            continue
-        numbers.append(number)
-        raw.append(document)
-        size += len(document)
-        if size >= CHUNK_BYTES:
-            yield numbers, raw
-            numbers, raw, size = [], [], 0
-    yield numbers, raw
-
-
-def _numbered_lines(path: Path, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Yield (number from 1, line) of a plain or compressed file, blank lines among them."""
-    number = 0
-    try:
-        with _decompressed(path, file) as stream:
-            for line in iter(lambda: stream.readline(LARGEST_DOCUMENT_BYTES + 1), b""):
-                number += 1
-                _require_bounded(len(line), path, number)
-                yield number, line
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(
-            f"{path} line {number + 1} on: expected a readable file, found {one_line(error)}; "
-            "restore the file"
-        ) from error
-
-
-@contextmanager
-def _decompressed(path: Path, file: BinaryIO) -> Iterator[BinaryIO]:
-    if path.suffix.lower() != ".gz":
-        yield file
-        return
-    with gzip.GzipFile(fileobj=file) as archive, io.BufferedReader(archive) as stream:
-        yield stream
-
-
-def _paragraphs(lines: Iterable[tuple[int, bytes]], path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield (number of the first line, document with the blank lines after it)."""
-    first, size = 1, 0
-    document: list[bytes] = []
-    for number, line in lines:
-        if document and document[-1].isspace() and not line.isspace():
-            yield first, b"".join(document)
-            first, size, document = number, 0, []
-        size += len(line)
-        _require_bounded(size, path, first)
-        document.append(line)
-    yield first, b"".join(document)
-
-
-def _require_bounded(size: int, path: Path, number: int) -> None:
-    if size > LARGEST_DOCUMENT_BYTES:
-        raise DataError(
-            f"{path} line {number}: expected documents of at most {LARGEST_DOCUMENT_BYTES} bytes, "
-            "found a larger one; put one JSON object on a line, or blank lines between texts"
-        )
-
-
-def _row_chunks(path: Path, name: str, field: str, *, rows: bool) -> Iterator[_Chunk]:
-    import pyarrow
-    import pyarrow.parquet
-
-    done = 0
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            if names.count(field) != 1:
-                raise DataError(
-                    f"{path} row 1: expected a column {field!r}, found "
-                    f"{', '.join(map(repr, names))[:200]}; "
-                    "name another field"
-                )
-            size = path.stat().st_size
-            columns = None if rows else [field]
-            for batch in file.iter_batches(CHUNK_ROWS, columns=columns):
-                yield _Chunk(
-                    path=path,
-                    name=name,
-                    kind="rows",
-                    numbers=range(done + 1, done + len(batch) + 1),
-                    raw=batch.column(field).to_pylist(),
-                    batch=batch if rows else None,
-                    disk_bytes=size * len(batch) // max(file.metadata.num_rows, 1),
-                )
-                done += len(batch)
-        if not done:  # no rows are a chunk, too: the cleaned copy must exist
-            yield _Chunk(
-                path=path, name=name, kind="rows", numbers=(), raw=[], batch=None, disk_bytes=size
-            )
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path} after row {done}: expected a readable Parquet file, found "
-            f"{one_line(error)}; restore the file"
-        ) from error
-
-
-def _require_new(out: Path, corpus: Path) -> None:
-    if out.exists():
-        raise ConfigError(f"{out}: expected a new path, found something there; choose another")
-    if out.resolve().is_relative_to(corpus.resolve()):
-        raise ConfigError(f"{out}: expected a path outside the corpus {corpus}; choose another")
-    if corpus.is_file() and _suffix(out) != _suffix(corpus):
-        raise ConfigError(
-            f"{out}: expected the suffix {_suffix(corpus)} of the corpus, found another; rename it"
-        )
-
-
-@contextmanager
-def _published(out: Path) -> Iterator[Path]:
-    """Give a path to write to, beside `out`; it becomes `out` if all goes well, else nothing."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp"))
-    try:
-        yield work / out.name
-        (work / out.name).replace(out)
-    finally:
-        shutil.rmtree(work)
-
-
-@contextmanager
-def _writer(source: Path, target: Path) -> Iterator[Callable[[_Chunk, list[bool]], None]]:
-    """Give a function that writes the documents to keep of a chunk, in the format of `source`."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    opened = _row_writer if _suffix(source) == ".parquet" else _byte_writer
-    with opened(source, target) as write:
-        yield write
-    with target.open("rb+") as file:
-        os.fsync(file.fileno())
-
-
-@contextmanager
-def _byte_writer(source: Path, target: Path) -> Iterator[Callable[[_Chunk, list[bool]], None]]:
-    with target.open("wb") as file:
-        if source.suffix.lower() != ".gz":
-            yield lambda chunk, keep: file.writelines(compress(chunk.raw, keep))
-            return
-        # No name and no time in the archive: the same documents give the same bytes.
-        with gzip.GzipFile("", "wb", 6, file, mtime=0) as archive:
-            yield lambda chunk, keep: archive.writelines(compress(chunk.raw, keep))
-
-
-@contextmanager
-def _row_writer(source: Path, target: Path) -> Iterator[Callable[[_Chunk, list[bool]], None]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    schema = pyarrow.parquet.read_schema(source)
-    with pyarrow.parquet.ParquetWriter(target, schema) as file:
-        waiting: list[Any] = []
-        size = 0
-
-        def write(chunk: _Chunk, keep: list[bool]) -> None:
-            nonlocal size
-            # Slices, since Arrow cannot filter some types (string_view, for one).
-            kept = np.flatnonzero(keep)
-            for run in np.split(kept, np.flatnonzero(np.diff(kept) > 1) + 1):
-                if len(run):
-                    waiting.append(chunk.batch.slice(int(run[0]), len(run)))
-                    size += waiting[-1].nbytes
-            if size > ROW_GROUP_BYTES:
-                flush()
-                size = 0
-
-        def flush() -> None:
-            file.write_table(pyarrow.Table.from_batches(waiting, schema))
-            waiting.clear()
-
-        yield write
-        flush()

@@ -366,14 +366,17 @@ def _client(config: JudgeConfig) -> Iterator[Callable[[str], Record]]:
                 raise failure(f"status {error.status_code}: {one_line(error)}") from error
             except (openai.OpenAIError, ValueError) as error:  # no connection, or no JSON
                 raise failure(one_line(error)) from error
+            # The client does not check what it was sent: any field may be of any type.
             choices = getattr(reply, "choices", None)
-            if not choices or getattr(choices[0], "message", None) is None:
+            choice = choices[0] if isinstance(choices, list) and choices else None
+            message = getattr(choice, "message", None)
+            if message is None or not hasattr(message, "content"):
                 raise failure(f"no chat completion came, but {str(reply)[:80]!r}")
             return {
-                "served": _public(str(getattr(reply, "model", "unknown"))),
+                "served": _encodable(_public(str(getattr(reply, "model", "unknown"))))[:200],
                 # A reply that the server withheld is empty, so it cannot be read and is counted.
-                "reply": _encodable(str(choices[0].message.content or ""))[-_LONGEST_REPLY:],
-                "truncated": choices[0].finish_reason == "length",
+                "reply": _encodable(str(message.content or ""))[-_LONGEST_REPLY:],
+                "truncated": getattr(choice, "finish_reason", None) == "length",
                 "max_tokens": config.max_tokens,
             }
 

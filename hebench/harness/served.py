@@ -103,11 +103,11 @@ class ServedModel(LM):  # type: ignore[misc]
         except (self._openai.OpenAIError, ValueError) as error:
             raise self._failure(one_line(error)) from error  # no connection, or no JSON
         choices = getattr(reply, "choices", None)
-        if not choices or getattr(choices[0], "message", None) is None:
+        if not isinstance(choices, list) or not choices or not _message_of(choices[0]):
             raise self._failure(f"no chat completion came, but {str(reply)[:80]!r}")
         # A local server may answer under a path of its machine, which is nobody's business.
         self.served_ids.add(str(getattr(reply, "model", "unknown")).rsplit("/", maxsplit=1)[-1])
-        content = choices[0].message.content
+        content = _message_of(choices[0]).content
         if content is None:
             self.withheld += 1
             return ""
@@ -118,3 +118,8 @@ class ServedModel(LM):  # type: ignore[misc]
             f"the server at {self._base_url} failed after {_RETRIES} retries: {reason[:300]}; "
             "answers so far are kept, the same command goes on when it is back"
         )
+
+
+def _message_of(choice: Any) -> Any:
+    """Return a choice's message, or None where the server sent something else."""
+    return getattr(choice, "message", None)

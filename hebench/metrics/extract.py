@@ -25,11 +25,11 @@ normalised, because Unicode normalisation itself is quadratic in a run of combin
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
+from collections.abc import Sequence
+from itertools import pairwise
 
 from hebench.hebrew import normalise, strip_bidi_controls
+from hebench.metrics.numerals import Number, in_digits, in_words
 
 _LONGEST_ANSWER = 2_000  # characters
 
@@ -205,9 +205,10 @@ def _trim(text: str) -> str:
     for _ in range(3):
         text = text.lstrip(" \n:,;").rstrip(" \n.,:;!?…")
         if len(text) > 1 and text[0] in _QUOTES and text[-1] in _QUOTES:
-            inner = text[1:-1]
+            # A mark inside an acronym or a loanword (צה״ל, ג׳ירפה) quotes nothing.
+            inner = re.sub(rf"(?<=[א-ת])[{_QUOTES}](?=[א-ת])", "", text[1:-1])
             if text[0] not in inner and text[-1] not in inner:
-                text = inner
+                text = text[1:-1]
     return text
 
 
@@ -235,7 +236,7 @@ _CUE = (
     "|(?i:option|answer|choice)(?: is| letter)?):? "
 )
 # A letter that is glued to a word, a number or an acronym is a prefix or an initial.
-_ALONE = rf"(?![\w]|[-־{_QUOTES}]\w| [0-9])"
+_ALONE = rf"(?!\w|[-־{_QUOTES}]\w| [0-9])"
 _ALSO = rf"[{_QUOTES})\].]?(?: ?[,/&+] ?| (?:או|ואולי|וגם|and|or) | ו-?)(?:{_CUE})?{_MARK}{_ALONE}"
 # What may follow a letter that stands for an option. A full stop does not, if another initial
 # follows it: א. ב. יהושע.
@@ -246,7 +247,7 @@ _SEPARATED = (
 )
 _HEAD = re.compile(rf"(?:{_CUE})?{_MARK}{_SEPARATED}")
 _ANOTHER = re.compile(_ALSO)
-_NAMED = re.compile(rf"(?<![\w־-]){_CUE}{_MARK}{_ALONE}|(?<![^\s])\({_LETTER}{_GERESH}\)")
+_NAMED = re.compile(rf"(?<![\w־-]){_CUE}{_MARK}{_ALONE}|(?<!\S)\({_LETTER}{_GERESH}\)")
 # A bare letter is "the right one" only where a clause begins: ויטמין C הוא הנכון names a vitamin.
 _CLAUSE_START = "(?:^|(?<=[.,:;] )|(?<=לכן )|(?<=לפיכך )|(?<=[Ss]o )|(?<=herefore ))"
 _CHOSEN = re.compile(
@@ -344,8 +345,8 @@ _SPELLINGS = (("נייטרל", "ניטרל"), ("נטרל", "ניטרל"))
 # Inside a sentence these are grammar (לא ידוע, לכן); as an answer they open it.
 _PARTICLES = ("כן", "לא", "yes", "no")
 _DENIALS = "לא אינו אינה אינם אינן איננו איננה not isnt"
-_ABSENCES = "אין בלתי בלי ללא לאו no never without"
-_CONTRASTS = "אלא אבל אך אולם but rather"
+_ABSENCES = "אין בלתי בלי ללא לאו היעדר העדר חוסר במקום no never without than"
+_CONTRASTS = "אלא אבל אך אולם but"
 _PREFIX = re.compile("ו?(?:כש|ש)?[בכלמ]?ה?")
 _CLAUSE_END = re.compile(r"(?<![0-9])[,.;:!?]|[,.;:!?](?![0-9])|[()\n–—]| - ")
 
@@ -500,98 +501,18 @@ def _is_denied(before: Sequence[str], after: Sequence[str]) -> bool:
 
 # --- Whole numbers --------------------------------------------------------------------------------
 
-_UNITS = {
-    1: "אחת אחד",
-    2: "שתיים שתים שתי שניים שני",
-    3: "שלוש שלושה שלושת",
-    4: "ארבע ארבעה ארבעת",
-    5: "חמש חמישה חמשה חמשת חמישת",
-    6: "שש שישה ששה ששת שישת",
-    7: "שבע שבעה שבעת",
-    8: "שמונה שמונת",
-    9: "תשע תשעה תשעת",
-}
-_TENS = {
-    20: "עשרים",
-    30: "שלושים",
-    40: "ארבעים",
-    50: "חמישים חמשים",
-    60: "שישים ששים",
-    70: "שבעים",
-    80: "שמונים",
-    90: "תשעים",
-}
-# The kind of a word, one letter in the grammar below, and its value.
-_WORDS = {
-    **{word: ("u", value) for value, row in _UNITS.items() for word in row.split()},
-    **{word: ("T", value) for value, row in _TENS.items() for word in row.split()},
-    "שנים": ("y", 2),  # in שנים עשר; elsewhere it is "years"
-    **dict.fromkeys(("עשר", "עשרה", "עשרת"), ("t", 10)),
-    "מאה": ("h", 100),
-    "מאתיים": ("h", 200),
-    "מאות": ("H", 100),
-    "אלף": ("k", 1_000),
-    "אלפים": ("K", 1_000),
-    "אלפיים": ("D", 2_000),
-    "מיליון": ("M", 1_000_000),
-    "מיליארד": ("M", 1_000_000_000),
-    "אפס": ("z", 0),
-    "מינוס": ("-", 0),
-    **dict.fromkeys(("חצי", "רבע", "שליש", "רבעי", "רבעים", "שלישים"), ("f", 0)),
-}
-_WORD_PREFIX = re.compile("[וש]?[בכלהמ]|ו?ש")
-# Not numbers: the second, he unites; each one, no one, Beersheba, Monday.
-_NO_NUMBER = re.compile(
-    "השני|מאחד|מאחת|מאלף|(?:ש?[בלמ]?כל|ש?אף|שום) (?:אחד|אחת)|[בלמ]?באר שבע|[בלמ]?יום שני"
-)
-# Each word is two characters: how it is joined (+ by ו, ^ by another prefix, or a blank) and its
-# kind. Groups are atomic: a word that begins the next number is not taken into this one.
-_BELOW_100 = "(?>[uy] t|T(?:[ +]u(?! [Ht]))?|[ut])"
-_BELOW_1000 = f"(?>(?:u H|h)(?:[ +]{_BELOW_100}(?! H))?|{_BELOW_100})"
-_THOUSANDS = f"(?>{_BELOW_1000} [kK]|k|D)"
-_REST = f"(?:[ +]{_BELOW_1000}(?! [kKM]))?"
-_NUMBER = re.compile(
-    f"(?P<minus> -)?[ +^](?P<words>(?>(?:{_BELOW_1000} )?M(?:[ +]{_BELOW_1000} M)?"
-    f"(?:[ +]{_THOUSANDS}(?! M))?{_REST}|{_THOUSANDS}{_REST}|{_BELOW_1000}|z))(?P<part>[ +]f)?"
-    "|[ +^]f"
-)
-_TOKEN = re.compile(r"[א-ת]+|[^\sא-ת־-]+")
-
-_SCALES = {
-    "אלף": 10**3,
-    "אלפים": 10**3,
-    "thousand": 10**3,
-    "מיליון": 10**6,
-    "million": 10**6,
-    "מיליארד": 10**9,
-    "billion": 10**9,
-}
-_DIGITS = re.compile(
-    r"(?<![A-Za-z0-9_^])(?P<minus>(?<![\w)%])[-−]|(?<![א-ת])מינוס )?"
-    r"(?P<body>[0-9]{1,3}(?: [0-9]{3})+(?![0-9])[0-9.,:/^]*"
-    r"|(?:(?<!\S)\.)?[√½¼¾⅓⅔]?[0-9][0-9.,:/^²³½¼¾⅓⅔⁄]*|[½¼¾⅓⅔])"
-    rf"(?:(?<=[0-9]) ?(?P<scale>{'|'.join(sorted(_SCALES, reverse=True))})(?![א-תa-z]))?"
-    r"(?P<part> ו(?:חצי|רבע|שליש|שלושה רבעים|שלושת רבעי)(?![א-ת])|[kK](?![A-Za-z]))?"
-)
-_PLAIN_NUMBER = re.compile(r"(?:[0-9]{1,15}|[0-9]{1,3}(?:,[0-9]{3}){1,4})(?:\.[0-9]{1,2})?")
+_OPERATOR = "(?:[-+*×÷·/:−–^]|פחות|ועוד|כפול|חלקי|plus|minus|times)"
+_OPEN_SUM = re.compile(f" ?{_OPERATOR} ?")
 # A last number after one of these is part of a sum, of a range, or of what the answer is about
 # (42 שקלים ל-3 ילדים), and not the result.
 _NO_RESULT = re.compile(
-    r"(?:[-+*×÷·/:−–^]|(?:^| )(?:[בלמו][-־]|ול[-־]|מתוך|לכל|כל|תוך|בתוך|במשך|או|עד|בין|לפני|אחרי|"
-    r"לאחר|פחות|ועוד|כפול|חלקי|of|per|in|for|or|to|and|plus|minus|times)) ?$"
+    f"(?:{_OPERATOR}|(?:^| )(?:[בלמו][-־]|ול[-־]|מתוך|לכל|כל|תוך|בתוך|במשך|או|עד|בין|לפני|אחרי|"
+    "לאחר|of|per|in|for|or|to|and)) ?$"
 )
-_PERCENT = ("%", "אחוז")
+_PERCENT = re.compile(" ?(?:%|אחוז)")
 _EQUALS = re.compile(r"(?:שווה|שווים|שוות) ל[-־]$")
+_GOES_ON = re.compile(" (?:פחות|ועוד|כפול|חלקי) ")
 _DENIED_NUMBER = re.compile(r"(?:^|[^א-תa-z])(?:לא|אינ[הו]|איננ[הו]|not) $")
-
-
-@dataclass(frozen=True)
-class _Number:
-    """A number in a text; `value` is None where it is not whole, or cannot be read for certain."""
-
-    value: int | None
-    begin: int
-    end: int
 
 
 def number(text: str) -> int | None:
@@ -618,93 +539,38 @@ def number(text: str) -> int | None:
     return _only_number(answer)
 
 
-def _numbers(sentence: str) -> list[_Number]:
-    return list(_in_digits(sentence)) or list(_in_words(sentence))
+def _numbers(sentence: str) -> list[Number]:
+    return list(in_digits(sentence)) or list(in_words(sentence))
 
 
 def _only_number(text: str) -> int | None:
     """Return the number of a text that holds no other, in digits or in words."""
-    found = [*_in_digits(text), *_in_words(text)]
+    found = [*in_digits(text), *in_words(text)]
     return _result(text, found, last_counts=False) if "=" not in text else None
 
 
-def _result(sentence: str, found: Sequence[_Number], *, last_counts: bool) -> int | None:
+def _result(sentence: str, found: Sequence[Number], *, last_counts: bool) -> int | None:
     """Return which of the numbers of a sentence is its result; None where none is for certain."""
-    if not found:
+    gaps = [sentence[one.end : next_.begin] for one, next_ in pairwise(found)]
+    chosen: Number | None = None
+    if len({item.value for item in found}) == 1 and not any(map(_OPEN_SUM.fullmatch, gaps)):
+        chosen = found[-1]
+    elif "=" in sentence:
+        chosen = _after_equals(sentence, found)
+    elif last_counts and gaps and (not _NO_RESULT.search(gaps[-1]) or _EQUALS.search(gaps[-1])):
+        percent = [_PERCENT.match(sentence, item.end) for item in found]
+        chosen = found[-1] if all(percent) or not percent[-1] else None
+    if chosen is None or _GOES_ON.match(sentence, chosen.end):
         return None
-    chosen = found[-1]
-    if len({item.value for item in found}) > 1:
-        sign = sentence.rfind("=")
-        if sign >= 0:
-            after = [item for item in found if item.begin > sign]
-            if not after or not re.fullmatch(" ?[₪$€]? ?", sentence[sign + 1 : after[0].begin]):
-                return None
-            between = sentence[after[0].end : after[1].begin] if after[1:] else ""
-            return None if _NO_RESULT.fullmatch(between) else after[0].value
-        between = sentence[found[-2].end : chosen.begin]
-        if not last_counts or (_NO_RESULT.search(between) and not _EQUALS.search(between)):
-            return None
-        percent = [
-            sentence[item.end : item.end + 6].lstrip().startswith(_PERCENT) for item in found
-        ]
-        if percent[-1] and not all(percent):
-            return None
-    denied = _DENIED_NUMBER.search(sentence[max(0, chosen.begin - 8) : chosen.begin])
-    return None if denied else chosen.value
+    before = sentence[max(0, chosen.begin - 8) : chosen.begin]
+    return None if _DENIED_NUMBER.search(before) else chosen.value
 
 
-def _in_digits(text: str) -> Iterator[_Number]:
-    for found in _DIGITS.finditer(text):
-        body = found["body"].rstrip(".,:/").replace(" ", "")
-        value = None
-        if _PLAIN_NUMBER.fullmatch(body) and not found["part"]:
-            exact = Decimal(body.replace(",", "")) * _SCALES.get(found["scale"] or "", 1)
-            value = int(exact) if exact == int(exact) else None
-        if value is not None and found["minus"]:
-            value = -value
-        yield _Number(value, found.start(), found.end())
-
-
-def _in_words(text: str) -> Iterator[_Number]:
-    tokens = list(_TOKEN.finditer(text))
-    words = [token.group() for token in tokens]
-    read = [
-        _read_word(word, words[place - 1] if place else "", words[place + 1 : place + 2])
-        for place, word in enumerate(words)
-    ]
-    for found in _NUMBER.finditer("".join(joined + kind for joined, kind, _ in read)):
-        begin, end = found.start() // 2, found.end() // 2
-        value = None
-        if found["words"] and not found["part"]:
-            value = _sum(read[found.start("words") // 2 : end])
-            value = -value if found["minus"] else value
-        yield _Number(value, tokens[begin].start(), tokens[end - 1].end())
-
-
-def _read_word(word: str, before: str, after: Sequence[str]) -> tuple[str, str, int]:
-    """Return how a word is joined, its kind ("." for any that is no number) and its value."""
-    no_number = (" ", ".", 0)
-    of_them = word in ("אחד", "אחת") and after and after[0][0] == "מ" and after[0] not in _WORDS
-    if of_them or _NO_NUMBER.fullmatch(word) or _NO_NUMBER.fullmatch(f"{before} {word}"):
-        return no_number
-    if word in _WORDS:
-        return (" ", *_WORDS[word])
-    if word[0] == "ו" and word[1:] in _WORDS:
-        return ("+", *_WORDS[word[1:]])
-    for cut in (1, 2):
-        if _WORD_PREFIX.fullmatch(word[:cut]) and word[cut:] in _WORDS:
-            return ("^", *_WORDS[word[cut:]])
-    return no_number
-
-
-def _sum(words: Sequence[tuple[str, str, int]]) -> int:
-    """Return the value of the words of one number: שלוש מאות אלף ועשרים is 300,020."""
-    total = below_1000 = 0
-    for _, kind, value in words:
-        if kind in "kKM":
-            total, below_1000 = total + max(below_1000, 1) * value, 0
-        elif kind == "D":
-            total += value
-        else:
-            below_1000 = below_1000 * value if kind == "H" else below_1000 + value
-    return total + below_1000
+def _after_equals(sentence: str, found: Sequence[Number]) -> Number | None:
+    """Return the number that the last '=' of a sentence gives; None before another sum."""
+    sign = sentence.rfind("=")
+    after = [item for item in found if item.begin > sign]
+    if not after or not re.fullmatch(" ?[₪$€]? ?", sentence[sign + 1 : after[0].begin]):
+        return None
+    gap = sentence[after[0].end : after[1].begin] if after[1:] else ""
+    return None if _OPEN_SUM.fullmatch(gap) else after[0]

@@ -1,5 +1,3 @@
-import gzip
-import json
 import multiprocessing
 import os
 import tempfile
@@ -9,18 +7,15 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hebench.data import overlap
+from hebench.data import corpora, overlap
 from hebench.data.overlap import Item, ItemOverlap, clean_corpus, find_overlap, hebrew_words
 from hebench.errors import ConfigError, DataError
 from hebench.hebrew import normalise
-
-SUFFIXES = [".jsonl", ".jsonl.gz", ".json.gz", ".txt", ".txt.gz", ".parquet"]
+from tests.data.test_corpora import SUFFIXES, read_corpus, write_corpus
 
 # 13 words: two shingles of 12. In corpora it stands as it would in print.
 PASSAGE = 'בשנת 1948 הוקם צה"ל, ובית־הספר הראשון לקצינים נפתח ליד תל אביב בחורף'
@@ -34,33 +29,6 @@ UNRELATED = [
     "הג׳ירפה אכלה את כל העלים שבראש השיח הנמוך",
 ]
 ITEMS = [Item("qa", "p", PASSAGE), Item("qa", "short", PHRASE), Item("winograd", "s", SENTENCE)]
-
-
-def write_corpus(path: Path, texts: Sequence[str], field: str = "text") -> Path:
-    """Write documents in the format of the path's suffix."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".parquet":
-        columns = {"id": list(range(len(texts))), field: pyarrow.array(texts, pyarrow.string())}
-        pyarrow.parquet.write_table(pyarrow.table(columns), path)
-        return path
-    if ".txt" in path.suffixes:
-        content = "\n\n".join(texts) + "\n"
-    else:
-        lines = [json.dumps({"id": n, field: text}) + "\n" for n, text in enumerate(texts)]
-        content = "".join(lines)
-    data = content.encode()
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
-    return path
-
-
-def read_corpus(path: Path) -> list[str]:
-    if path.suffix == ".parquet":
-        return list(pyarrow.parquet.read_table(path)["text"].to_pylist())
-    data = path.read_bytes()
-    content = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
-    if ".txt" in path.suffixes:
-        return [text.strip() for text in content.split("\n\n") if text.strip()]
-    return [json.loads(line)["text"] for line in content.splitlines()]
 
 
 def by_id(found: overlap.Overlap) -> dict[str, ItemOverlap]:
@@ -176,28 +144,17 @@ def test_three_examples_are_kept_in_the_order_of_the_corpus(tmp_path: Path) -> N
     assert found.examples == ("a/z.txt:1", "b.jsonl:1", "b.jsonl:3")
 
 
-def test_a_folder_says_what_it_did_not_read(tmp_path: Path) -> None:
-    write_corpus(tmp_path / "corpus" / "a.jsonl", [SENTENCE])
-    write_corpus(tmp_path / "corpus" / ".cache" / "b.jsonl", [SENTENCE])
-    write_corpus(tmp_path / "elsewhere" / "c.jsonl", [SENTENCE])
-    (tmp_path / "corpus" / "d.jsonl.zst").write_bytes(b"")
-    (tmp_path / "corpus" / "linked").symlink_to(tmp_path / "elsewhere")
-    found = find_overlap(tmp_path / "corpus", ITEMS)
-    assert (found.files, found.skipped) == (1, ("d.jsonl.zst", "linked"))
-
-
-def test_blank_lines_and_a_byte_order_mark_are_no_documents(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
-    path.write_text("\ufeff" + json.dumps({"text": SENTENCE}) + "\r\n\n \n", encoding="utf-8")
-    assert find_overlap(path, ITEMS).documents == 1
-    path = tmp_path / "b.txt"
-    path.write_text(f"\n\n \n{SENTENCE}\r\n\r\n\n{PRINTED}", encoding="utf-8")
-    found = find_overlap(path, ITEMS)
-    assert found.documents == 2
-    assert by_id(found)["s"].examples == ("b.txt:4",)
-    assert by_id(found)["p"].examples == ("b.txt:7",)
-    (tmp_path / "c.txt").write_bytes(b"")
-    assert find_overlap(tmp_path / "c.txt", ITEMS).documents == 0
+def test_the_field_is_a_parameter_and_what_was_not_read_is_reported(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "a.jsonl", [SENTENCE], field="body")
+    write_corpus(tmp_path / "b.parquet", [SENTENCE], field="body")
+    (tmp_path / "c.csv").write_bytes(b"")
+    found = find_overlap(tmp_path, ITEMS, field="body")
+    assert (found.files, found.skipped, found.documents) == (2, ("c.csv",), 2)
+    assert by_id(found)["s"].documents == 2
+    with pytest.raises(
+        DataError, match=r"a\.jsonl line 1: .*field 'text', found only 'id', 'body'"
+    ):
+        find_overlap(tmp_path, ITEMS)
 
 
 def test_no_bar_is_drawn_where_there_is_no_terminal(
@@ -231,8 +188,8 @@ def test_hashes_that_collide_accuse_nobody(
 def test_one_process_and_two_say_and_write_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overlap, "CHUNK_BYTES", 500)
-    monkeypatch.setattr(overlap, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(corpora, "CHUNK_BYTES", 500)
+    monkeypatch.setattr(corpora, "CHUNK_ROWS", 7)
     texts = [*UNRELATED, PRINTED, *UNRELATED, SENTENCE] * 12
     for suffix in SUFFIXES:
         write_corpus(tmp_path / "corpus" / f"a{suffix}", texts)
@@ -252,7 +209,7 @@ def test_one_process_and_two_say_and_write_the_same(
 def test_memory_does_not_grow_with_the_corpus(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overlap, "CHUNK_BYTES", 2**16)
+    monkeypatch.setattr(corpora, "CHUNK_BYTES", 2**16)
     peaks = []
     for copies in (100, 1000):
         path = write_corpus(tmp_path / f"{copies}.jsonl.gz", [*UNRELATED, PRINTED] * copies)
@@ -267,12 +224,12 @@ def test_memory_does_not_grow_with_the_corpus(
 def test_workers_do_not_run_ahead_of_the_counting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overlap, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(corpora, "CHUNK_BYTES", 1)
     path = write_corpus(tmp_path / "a.jsonl", UNRELATED * 20)
     read = []
 
-    def chunks() -> Iterator[overlap._Chunk]:
-        for chunk in overlap._chunks(path, path, "text", rows=False):
+    def chunks() -> Iterator[corpora.Chunk]:
+        for chunk in corpora.read_chunks(path, path, "text", rows=False):
             read.append(chunk)
             yield chunk
 
@@ -328,27 +285,6 @@ def test_min_share_spares_documents_that_only_touch_an_item(tmp_path: Path) -> N
         assert len(read_corpus(out)) == kept
 
 
-def test_lines_and_columns_that_stay_are_not_touched(tmp_path: Path) -> None:
-    line = '{"text":  "שלום\\u05d0", "n": 1.50, "text2": null}\r\n'
-    path = tmp_path / "a.jsonl"
-    path.write_text(json.dumps({"text": SENTENCE}) + "\n" + line, encoding="utf-8", newline="")
-    clean_corpus(path, ITEMS, tmp_path / "b.jsonl")
-    assert (tmp_path / "b.jsonl").read_bytes() == line.encode()
-    columns = {
-        "text": [SENTENCE, "שלום", SENTENCE, "כן", "לא"],
-        "tags": [["א"], None, [], ["ב"], None],
-        "score": [1.5, None, 2.5, 3.5, 4.5],
-        "view": pyarrow.array(list("אבגדה"), pyarrow.string_view()),
-        "kind": pyarrow.array(list("אאבבא")).dictionary_encode(),
-    }
-    table = pyarrow.table(columns).replace_schema_metadata({"origin": "כאן"})
-    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
-    clean_corpus(tmp_path / "a.parquet", ITEMS, tmp_path / "b.parquet")
-    before, after = (pyarrow.parquet.read_table(tmp_path / f"{name}.parquet") for name in "ab")
-    expected = pyarrow.concat_tables([before.slice(1, 1), before.slice(3)])
-    assert after.equals(expected, check_metadata=True)
-
-
 def test_a_broken_corpus_leaves_no_output(tmp_path: Path) -> None:
     corpus = tmp_path / "corpus"
     write_corpus(corpus / "a.jsonl", UNRELATED)
@@ -361,76 +297,6 @@ def test_a_broken_corpus_leaves_no_output(tmp_path: Path) -> None:
 
 
 # What is refused
-
-
-def parquet_bytes(values: pyarrow.Array) -> bytes:
-    sink = pyarrow.BufferOutputStream()
-    pyarrow.parquet.write_table(pyarrow.table({"text": values}), sink)
-    return bytes(sink.getvalue())
-
-
-GOOD = json.dumps({"text": "שלום"}).encode() + b"\n"
-DEEP = b"[" * 100_000
-CUT_ARCHIVE = gzip.compress(GOOD * 9, mtime=0)[:-4]
-CUT_LONG_ARCHIVE = gzip.compress(GOOD * 9999, mtime=0)[:-99]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("a.jsonl", GOOD + b'{"text": ', "a.jsonl line 2: expected a JSON object"),
-        ("a.jsonl", GOOD + DEEP, "line 2: expected a JSON object, found .*recursion"),
-        ("a.jsonl", GOOD + b'{"n": ' + b"1" * 5000 + b"}", "line 2: expected a JSON object"),
-        ("a.jsonl", b'\n{"body": "x"}', "line 2: .*field 'text', found only 'body'"),
-        ("a.jsonl", b"{}", "line 1: .*found only no field"),
-        ("a.jsonl", b'{"text": null}', "line 1: .*found NoneType there"),
-        ("a.jsonl", b'["text"]', "line 1: .*found list"),
-        ("a.jsonl", GOOD + b'{"text": "\xd7"}', "line 2: expected UTF-8"),
-        ("a.txt", b"x\n\ny\n\xff\n", "a.txt line 4: expected UTF-8"),
-        ("a.jsonl.gz", GOOD, "a.jsonl.gz line 1 on: expected a readable file"),
-        ("a.txt.gz", CUT_ARCHIVE, "line 1 on: .*found Compressed file ended"),
-        ("a.jsonl.gz", CUT_LONG_ARCHIVE, r"gz line [1-9]\d+ on: .*found Compressed file ended"),
-        ("a.parquet", b"PAR1", "a.parquet after row 0: expected a readable Parquet file"),
-        ("a.parquet", parquet_bytes(pyarrow.array(["x", None])), "row 2: .*found NoneType"),
-        ("a.parquet", parquet_bytes(pyarrow.array([7])), "row 1: .*found int"),
-        ("a.csv", b"text\nx\n", r"a.csv: expected .jsonl, .*found another suffix"),
-    ],
-    ids=range(16),
-)
-def test_a_broken_file_is_one_line_with_its_place(
-    tmp_path: Path, name: str, content: bytes, message: str
-) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=message) as caught:
-        find_overlap(tmp_path / name, ITEMS)
-    assert str(caught.value).startswith(str(tmp_path / name))
-    assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 700
-
-
-def test_a_missing_column_names_the_ones_there_are(tmp_path: Path) -> None:
-    path = write_corpus(tmp_path / "a.parquet", ["שלום"], field="body")
-    with pytest.raises(DataError, match="a.parquet row 1: .*'text', found 'id', 'body'"):
-        find_overlap(path, ITEMS)
-    assert find_overlap(path, ITEMS, field="body").documents == 1
-
-
-def test_an_absent_or_empty_corpus_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="found nothing"):
-        find_overlap(tmp_path / "absent", ITEMS)
-    with pytest.raises(DataError, match="found no such file"):
-        find_overlap(tmp_path, ITEMS)
-
-
-@pytest.mark.parametrize("name", ["a.jsonl", "a.txt"])
-def test_an_endless_document_is_refused_before_memory_fills(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    monkeypatch.setattr(overlap, "LARGEST_DOCUMENT_BYTES", 1000)
-    (tmp_path / name).write_bytes(b"x\n\n" + (b"y" * 300 + b"\n") * 4 + b"z" * 1001)
-    line = 3 if name == "a.txt" else 7
-    with pytest.raises(DataError, match=f"line {line}: expected documents of at most 1000 bytes"):
-        find_overlap(tmp_path / name, ITEMS)
 
 
 @pytest.mark.parametrize(
@@ -469,6 +335,6 @@ class DeadlyIndex:
 
 def test_a_worker_that_is_ended_is_told_in_one_line(tmp_path: Path) -> None:
     path = write_corpus(tmp_path / "a.jsonl", UNRELATED)
-    chunks = overlap._chunks(path, path, "text", rows=False)
+    chunks = corpora.read_chunks(path, path, "text", rows=False)
     with pytest.raises(ConfigError, match="use fewer"):
         list(overlap._search_all(chunks, DeadlyIndex(), 2))  # type: ignore[arg-type]

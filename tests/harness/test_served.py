@@ -122,6 +122,11 @@ def test_a_limited_request_is_tried_again() -> None:
         ((200, {"Content-Type": "text/html"}, b"<html>hello</html>"), "no chat completion came"),
         ((200, {"Content-Type": "application/json"}, b'{"choices": []}'), "no chat completion"),
         ((200, {"Content-Type": "application/json"}, b'{"choices": [{}]}'), "no chat completion"),
+        (
+            (200, {"Content-Type": "application/json"}, b'{"choices": {"a": 1}}'),
+            "no chat completion",
+        ),
+        ((200, {"Content-Type": "application/json"}, b'{"choices": ["a"]}'), "no chat completion"),
         ((200, {"Content-Type": "application/json"}, b'{"choices": [{"mess'), "failed after"),
         ((299, {"Content-Type": "application/json"}, b'{"choices"'), "failed after"),
     ],
