@@ -85,7 +85,7 @@ def evaluate(
     from hebench.harness.run import evaluate as run
 
     names = tuple(part.strip() for part in tasks.split(",") if part.strip())
-    run(
+    manifest = run(
         EvalConfig(
             model=model,
             tasks=names,
@@ -108,6 +108,33 @@ def evaluate(
         )
     )
     _print_runs([out], as_json=as_json)
+    if manifest.requests_truncated:
+        print(
+            f"hebench: {manifest.requests_truncated} of {manifest.requests} prompts were longer "
+            "than the model's context and lost their beginning (instructions, shots)",
+            file=sys.stderr,
+        )
+    if manifest.requests_failed:
+        print(
+            f"hebench: {manifest.requests_failed} of {manifest.requests} answers could not be "
+            "judged (the model returned no number, or the server withheld them)",
+            file=sys.stderr,
+        )
+
+
+@app.command()
+def breakdown(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    task: Annotated[str, typer.Option(help="One of its tasks.")],
+    by: Annotated[str, typer.Option(help="A field of the items: phenomenon, genre, topic ...")],
+) -> None:
+    """Split a task's score by a field of its items: grammar by phenomenon, NLI by genre."""
+    from hebench.board.build import interval_of
+    from hebench.board.read import read_breakdown
+
+    for value, scores in read_breakdown(run, task, by).items():
+        interval = interval_of(scores)
+        print(f"{value:32}{interval.text():>24}  n={interval.n}")
 
 
 @app.command()

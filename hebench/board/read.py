@@ -11,6 +11,7 @@ checked against each other, text is only ever text.
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,38 @@ def read_run(folder: Path) -> Run:
         tasks=tasks,
         manifest=manifest,
     )
+
+
+def read_breakdown(folder: Path, task: str, field: str) -> dict[str, TaskScores]:
+    """Return a task's scores split by a field of its documents, such as `phenomenon` or `genre`.
+
+    Raises DataError as `read_run` does, and if the task or the field is not there.
+    """
+    whole = read_run(folder).tasks
+    if task not in whole:
+        raise DataError(f"{folder}: expected one of {', '.join(whole)}, found no {task}")
+    results = _newest_results(folder)
+    stamp = results.stem.removeprefix("results_")
+    path = results.with_name(f"samples_{task}_{stamp}.jsonl")
+    values = [_doc(sample).get(field) for _, sample in read_jsonl(path)]
+    if not all(isinstance(value, str | int) for value in values):
+        known = [key for key, value in _doc(next(read_jsonl(path))[1]).items() if value is not None]
+        raise DataError(f"{task}: documents have no field {field}; they have {', '.join(known)}")
+    scores = whole[task]
+    parts: dict[str, list[int]] = {}
+    for place, value in enumerate(values):
+        parts.setdefault(str(value), []).append(place)
+    return {
+        value: replace(
+            scores,
+            scores=tuple(scores.scores[place] for place in places),
+            items=tuple(scores.items[place] for place in places),
+            clusters=tuple(scores.clusters[place] for place in places),
+            metrics={},
+            total=len(places),
+        )
+        for value, places in sorted(parts.items())
+    }
 
 
 def _newest_results(folder: Path) -> Path:

@@ -121,18 +121,17 @@ def mini_trivia(**_: Any) -> "DatasetDict":
 
 def mini_grammar(**_: Any) -> "DatasetDict":
     """Return minimal pairs of a grammatical and an ungrammatical sentence."""
-    return splits(
-        test=[
-            minimal_pair(
-                identity=record["id"],
-                cluster=record["id"],
-                phenomenon=record["phenomenon"],
-                good=record["good"],
-                bad=record["bad"],
-            )
-            for record in mini_records("grammar")
-        ]
-    )
+    pairs = [
+        minimal_pair(
+            identity=record["id"],
+            cluster=record["id"],
+            phenomenon=record["phenomenon"],
+            good=record["good"],
+            bad=record["bad"],
+        )
+        for record in mini_records("grammar")
+    ]
+    return splits(test=round_robin(pairs, "phenomenon"))
 
 
 def mini_math(**_: Any) -> "DatasetDict":
@@ -206,6 +205,16 @@ def minimal_pair(*, identity: str, cluster: str, phenomenon: str, good: str, bad
         "choices": [bad, good] if label else [good, bad],
         "label": label,
     }
+
+
+def round_robin(docs: list[Doc], field: str) -> list[Doc]:
+    """Return `docs` taking one of each value of `field` in turn, so that the first N hold all."""
+    seen: dict[str, int] = {}
+    turns = []
+    for doc in docs:
+        seen[doc[field]] = turn = seen.get(doc[field], -1) + 1
+        turns.append(turn)
+    return [docs[place] for place in sorted(range(len(docs)), key=lambda place: turns[place])]
 
 
 def question_document(

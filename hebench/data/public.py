@@ -31,6 +31,7 @@ from hebench.data.load import (
     nli_documents,
     question_document,
     question_documents,
+    round_robin,
     sentiment_documents,
     splits,
     translation_shots,
@@ -238,7 +239,7 @@ def grammar(**_: Any) -> "DatasetDict":
                     bad=bad,
                 )
             )
-    return splits(test=docs)
+    return splits(test=round_robin(docs, "phenomenon"))
 
 
 def idioms(split: str = "test", **_: Any) -> "DatasetDict":

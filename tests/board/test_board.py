@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hebench.board.build import build_page, table
-from hebench.board.read import read_run
+from hebench.board.read import read_breakdown, read_run
 from hebench.errors import DataError
 from hebench.harness.run import EvalConfig, evaluate
 from hebench.records import MANIFEST_NAME
@@ -112,6 +112,21 @@ def test_what_does_not_compare_is_not_put_side_by_side(tmp_path: Path) -> None:
         table([first, second])
     with pytest.raises(DataError, match="at least one run"):
         build_page([], tmp_path / "index.html")
+
+
+def test_a_score_is_split_by_a_field_of_the_items(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    task = "hebench_mini_grammar"
+    evaluate(EvalConfig(model="baseline:random", tasks=(task,), out=out))
+    parts = read_breakdown(out, task, "phenomenon")
+    whole = read_run(out).tasks[task]
+    assert len(parts) == 21
+    assert sum(len(part.scores) for part in parts.values()) == len(whole.scores)
+    assert sum(sum(part.scores) for part in parts.values()) == sum(whole.scores)
+    with pytest.raises(DataError, match="have no field genre; they have id, cluster"):
+        read_breakdown(out, task, "genre")
+    with pytest.raises(DataError, match="found no hebench_mini_qa"):
+        read_breakdown(out, "hebench_mini_qa", "id")
 
 
 # -------------------------------------------------------------------------------- the page

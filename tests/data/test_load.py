@@ -36,6 +36,11 @@ def test_the_first_items_come_from_different_passages_and_pairs() -> None:
         assert len(set(clusters)) == 30
 
 
+def test_the_first_items_hold_every_phenomenon() -> None:
+    phenomena = load.mini_grammar()["test"]["phenomenon"]
+    assert len(set(phenomena[:21])) == len(set(phenomena)) == 21
+
+
 def test_an_absent_packaged_set_is_a_clear_error() -> None:
     with pytest.raises(DataError, match="reinstall"):
         load.mini_records("qa", "nothing")
