@@ -1,1 +1,1 @@
-"""The programs that made two of the packaged sets; they are not needed to use them."""
+"""The program that made the packaged grammar pairs; it is not needed to use them."""
