@@ -34,7 +34,7 @@ def write_atomically(path: Path, text: str) -> None:
             os.fsync(stream.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
-    except BaseException:
+    except BaseException:  # Ctrl-C too: leave no temporary file behind, then let it pass
         temporary.unlink(missing_ok=True)
         raise
 

@@ -8,7 +8,6 @@ others are named, so that a clean report is not mistaken for a complete one).
 """
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hebench.data import load, public
@@ -19,8 +18,8 @@ from hebench.errors import DataError
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-# Set -> (loader, the fields of a document that hold text to be found, the splits to read).
 _Loader = Callable[..., "DatasetDict"]
+# Set -> (loader, the fields of a document that hold text to be found).
 _PACKAGED: dict[str, tuple[_Loader, tuple[str, ...]]] = {
     "mini-qa": (load.mini_qa, ("passage", "question")),
     "mini-sentiment": (load.mini_sentiment, ("text",)),
@@ -34,8 +33,8 @@ _PACKAGED: dict[str, tuple[_Loader, tuple[str, ...]]] = {
     "mini-nikud": (load.mini_nikud, ("text",)),
     "mini-instructions": (load.mini_instructions, ("instruction",)),
 }
+# Set -> (loader, fields, splits, the files that a split needs: "{}" stands for its name).
 _PUBLIC: dict[str, tuple[_Loader, tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
-    # set -> (loader, fields, splits, the files that a split needs: "{}" stands for its name)
     "heq": (public.heq, ("passage", "question"), ("validation", "test"), ("heq/{}",)),
     "nli": (public.nli, ("premise", "hypothesis"), ("validation", "test"), ("hebnli/{}",)),
     "sentiment": (
@@ -103,7 +102,7 @@ def _nikud() -> tuple[list[Item], list[str]]:
     items = []
     for file in files:
         if file.cached.exists():
-            lines = Path(file.cached).read_text(encoding="utf-8").splitlines()
+            lines = file.cached.read_text(encoding="utf-8").splitlines()
             items += [
                 Item("nikud", f"{file.name}:{number}", line)
                 for number, line in enumerate(lines, start=1)

@@ -29,6 +29,7 @@ class AnswerLog(CacheHook):  # type: ignore[misc]
         """Open the log at `path`, reading what it holds."""
         super().__init__(None)
         self._answers: dict[str, Any] = {}
+        self._bar: tqdm[Any] | None = None
         self.reused = self.failed = self.truncated = self.total = 0
         if path.exists():
             self._read(path, settings)
@@ -50,7 +51,8 @@ class AnswerLog(CacheHook):  # type: ignore[misc]
         if key not in self._answers:
             self._answers[key] = res
             self._append({"key": key, "answer": res})
-            self._bar.update()
+            if self._bar is not None:
+                self._bar.update()
 
     def answer(self, ask: Callable[..., list[Any]], kind: str, requests: list[Any]) -> list[Any]:
         """Return the answers to `requests` in order, asking only for those not in the log."""

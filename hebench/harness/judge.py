@@ -326,7 +326,7 @@ def _ask_all(config: JudgeConfig, questions: Sequence[_Question]) -> tuple[dict[
         try:
             for future in as_completed(futures):
                 future.result()
-        except BaseException:
+        except BaseException:  # Ctrl-C too: ask nothing more, then let it pass
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return replies, reused

@@ -65,7 +65,7 @@ class ServedModel(LM):  # type: ignore[misc]
             futures = [pool.submit(self._answer, *request.args) for request in requests]
             try:
                 return list(self._collected(futures, requests))
-            except BaseException:
+            except BaseException:  # Ctrl-C too: ask nothing more, then let it pass
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 

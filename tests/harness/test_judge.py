@@ -7,10 +7,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +19,16 @@ from hebench.errors import ConfigError, DataError, HebenchError
 from hebench.harness import judge
 from hebench.harness.judge import JudgeConfig, judge_run
 from hebench.metrics.judge import AXES, LONGEST_TEXT, prompt_sha256
+from tests import chat_server
+from tests.chat_server import HALF_STATUS, JSON, Reply
 
 TASK = "hebench_mini_summarization"
 STAMP = "2026-11-23T04-49-42.466761"
-JSON = {"Content-Type": "application/json"}
-Reply = tuple[int, dict[str, str], bytes]
 
 
 def completion(text: str | None, *, finish: str = "stop", model: str = "/srv/judge-7b") -> Reply:
-    """What a chat-completions server says."""
-    message = {"role": "assistant", "content": text}
-    body = {
-        "id": "1",
-        "object": "chat.completion",
-        "created": 1,
-        "model": model,
-        "choices": [{"index": 0, "finish_reason": finish, "message": message}],
-    }
-    return 200, JSON, json.dumps(body).encode()
+    """What this judge's server says."""
+    return chat_server.completion(text, model=model, finish=finish)
 
 
 def rated(*scores: int) -> Reply:
@@ -46,42 +37,16 @@ def rated(*scores: int) -> Reply:
 
 
 LIMITED: Reply = (429, {"Retry-After": "0"}, b"{}")
-HALF: Reply = (299, JSON, b'{"choices": [{"mess')  # the server announces more than it sends
+HALF: Reply = (HALF_STATUS, JSON, b'{"choices": [{"mess')  # the server announces more than it sends
 
 
-@contextmanager
-def server(answer: Callable[[int, str], Reply]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A running server: (base URL, the bodies that it was sent). `answer` gets (number, prompt)."""
-    asked: list[dict[str, Any]] = []
-    lock = threading.Lock()
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-        def do_POST(self) -> None:
-            assert self.path == "/v1/chat/completions"
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            with lock:
-                asked.append(body)
-                number = len(asked)
-            status, headers, content = answer(number, body["messages"][0]["content"])
-            short = status == HALF[0]
-            self.send_response(200 if short else status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content) + 100 * short))
-            self.end_headers()
-            self.wfile.write(content)
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{running.server_port}/v1", asked
-        finally:
-            running.shutdown()
-            thread.join()
+def server(
+    answer: Callable[[int, str], Reply],
+) -> AbstractContextManager[tuple[str, list[dict[str, Any]]]]:
+    """A running server; `answer` gets (number, prompt)."""
+    return chat_server.chat_server(
+        lambda number, body: answer(number, body["messages"][0]["content"])
+    )
 
 
 @pytest.fixture(autouse=True)

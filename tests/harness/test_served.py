@@ -1,11 +1,7 @@
 """The chat client against real servers on loopback, well and badly behaved."""
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,58 +14,14 @@ from hebench.harness import served
 from hebench.harness.run import EvalConfig, evaluate
 from hebench.harness.served import ServedModel
 from hebench.records import MANIFEST_NAME
-
-Reply = tuple[int, dict[str, str], bytes]
-
-
-def completion(text: str | None, model: str = "/srv/models/he-1@main") -> Reply:
-    """What a chat-completions server says."""
-    choice = {
-        "index": 0,
-        "finish_reason": "stop",
-        "message": {"role": "assistant", "content": text},
-    }
-    body = {
-        "id": "1",
-        "object": "chat.completion",
-        "created": 1,
-        "model": model,
-        "choices": [choice],
-    }
-    return 200, {"Content-Type": "application/json"}, json.dumps(body).encode()
+from tests import chat_server
+from tests.chat_server import HALF_STATUS, Reply
+from tests.chat_server import chat_server as server
 
 
-@contextmanager
-def server(answer: Callable[[int, dict[str, Any]], Reply]) -> Iterator[tuple[str, list[Any]]]:
-    """A running server: (base URL, the bodies that it was sent). `answer` gets (number, body)."""
-    asked: list[Any] = []
-    lock = threading.Lock()
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            with lock:
-                asked.append(body)
-                number = len(asked)
-            status, headers, content = answer(number, body)
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content) + (status == 299)))
-            self.end_headers()
-            self.wfile.write(content)
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{running.server_port}/v1", asked
-        finally:
-            running.shutdown()
-            thread.join()
+def completion(text: str | None) -> Reply:
+    """What this model's server says; it answers under a path of its machine."""
+    return chat_server.completion(text, model="/srv/models/he-1@main")
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +80,7 @@ def test_a_limited_request_is_tried_again() -> None:
         ),
         ((200, {"Content-Type": "application/json"}, b'{"choices": ["a"]}'), "no chat completion"),
         ((200, {"Content-Type": "application/json"}, b'{"choices": [{"mess'), "failed after"),
-        ((299, {"Content-Type": "application/json"}, b'{"choices"'), "failed after"),
+        ((HALF_STATUS, {"Content-Type": "application/json"}, b'{"choices"'), "failed after"),
     ],
 )
 def test_a_server_that_fails_is_one_line(reply: Reply, reason: str) -> None:
