@@ -11,6 +11,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,17 @@ def write_atomically(path: Path, text: str) -> None:
 
     Raises OSError (disk full, read-only folder); the temporary file is then removed.
     """
+    write_bytes_atomically(path, text.encode("utf-8"))
+
+
+def write_bytes_atomically(path: Path, content: bytes) -> None:
+    """Write bytes as `write_atomically` writes text."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.chmod(0o644)
@@ -73,6 +79,13 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     f"{type(value).__name__}; restore the file"
                 )
             yield number, value
+
+
+def packaged_folder(name: str) -> Path:
+    """Return `tasks` or `data_cards`: inside the wheel, or at the top of a checkout."""
+    package = Path(str(resources.files("hebench")))
+    packaged = package / f"_{name}"
+    return packaged if packaged.is_dir() else package.parent / name
 
 
 def cache_folder(*parts: str) -> Path:

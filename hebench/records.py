@@ -10,6 +10,11 @@ the same; what only the manifest knows is then unknown.
         results_2026-11-23T05-00-00.json
         samples_hebench_mini_qa_2026-11-23T05-00-00.jsonl
         ...
+
+A **run record** is what the leaderboard keeps of a run folder: one gzipped JSON file,
+`leaderboard/results/<model>/<date>-<hash>.json.gz`, a `RunRecord` with allow-listed fields and
+the score of every item, so that each number on the site is computed anew from it. A record that
+should no longer count stays where it is and gets a `Tombstone` beside it.
 """
 
 import json
@@ -22,6 +27,7 @@ from hebench.files import write_atomically
 
 MANIFEST_NAME = "run.json"
 MANIFEST_SCHEMA = 1
+RECORD_SCHEMA = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,3 +131,79 @@ class Run:
     track: str
     tasks: dict[str, TaskScores]
     manifest: RunManifest | None
+
+
+# ---------------------------------------------------------------------------- the leaderboard
+
+# What a model answered to one item: its text, or the log-likelihood (nats) of each choice.
+Answer = str | tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRecord:
+    """One task of a run record, item by item; all sequences are in one order, (items,)."""
+
+    version: str
+    split: str | None  # None for the task's own reported split
+    shots: int
+    total: int  # items in the split, of which len(items) were run
+    chance: float | None  # mean score of a uniform guesser; None where there are no choices
+    data_sha256: str  # over the documents, in order
+    prompt_sha256: str  # over the prompts, in order; a chat template is part of them
+    items: tuple[str, ...]
+    clusters: tuple[int, ...] | None  # codes from 0; None where every item stands for itself
+    metrics: dict[str, tuple[float | None, ...]]  # `score` among them; None: not judged
+    parts: dict[str, tuple[tuple[float, ...], ...]]  # corpus metric -> what its sum is made of
+    answers: tuple[Answer, ...] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One run of one model, as the leaderboard keeps it."""
+
+    schema: int
+    model: str  # a key of models.yaml
+    track: str
+    added: str  # ISO date on which it joined the board
+    settings: dict[str, Any]  # what the scores depend on: `hebench.board.store.SETTINGS`
+    tasks: dict[str, TaskRecord]  # by task, or task.split for a split that is not the reported one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tombstone:
+    """Why a run record counts no more."""
+
+    schema: int
+    date: str  # ISO
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Where in a training run a model stands."""
+
+    run: str  # name of the training run; its checkpoints share a page
+    step: int
+    tokens: int | None = None
+    seed: int | None = None
+    loss: float | None = None  # nats a token, on the run's own validation text
+    chosen: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEntry:
+    """A model as `leaderboard/models.yaml` describes it; None is "unknown", shown as such."""
+
+    slug: str
+    name: str
+    kind: str  # model or baseline
+    track: str  # base, chat or thinking; a model in two tracks has two entries
+    organisation: str | None = None
+    parameters: int | None = None
+    licence: str | None = None
+    open_weights: bool | None = None
+    released: str | None = None  # ISO date
+    link: str | None = None  # https only
+    training_data: str | None = None  # what its makers say it was trained on
+    note: str | None = None
+    checkpoint: Checkpoint | None = None

@@ -1,185 +1,157 @@
-"""Build the page: one static HTML file, models by tasks, every score with its interval.
+"""Build the site: a folder of static files, Hebrew and English, from the leaderboard's records.
 
-    >>> build_page([read_run(Path("runs/smollm2"))], Path("leaderboard/site/index.html"))
+    >>> build_site(Path("leaderboard"), Path("leaderboard/site"))
 
-The page is Hebrew, right to left. Every number, interval and identifier stands in an isolated
-left-to-right run: without that, browsers show [39.7, 89.2] as [89.2, 39.7] in Hebrew text.
-It needs no JavaScript and asks for nothing outside itself. All text from run folders is
-escaped by the template.
+The same records give the same bytes. The site works from a plain folder (`file:`), without
+JavaScript, and asks for nothing outside itself. All text from records is escaped by the
+templates and bounded.
 """
 
-from collections.abc import Sequence
+import functools
+import hashlib
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import jinja2
+from tqdm import tqdm
 
-from hebench.errors import DataError
-from hebench.files import write_atomically
-from hebench.hebrew import strip_bidi_controls
-from hebench.records import Run, TaskScores
-from hebench.stats.intervals import Interval, mean_interval
+from hebench.board import api, packed, show
+from hebench.board.catalogue import DIRECTIONS, LANGUAGES, Texts, code, isolated, ltr
+from hebench.board.page import Page, Site
+from hebench.board.pages import changes, checkpoints, compare, items, method, models, table, tasks
+from hebench.board.pages import votes as votes_pages
+from hebench.board.standings import standings
+from hebench.board.store import read_store
+from hebench.board.votes import read_votes
+from hebench.errors import ConfigError, DataError
 
-MAX_NAME = 120  # characters of a model's name that are shown
-# Hebrew column heads; a task that is not here keeps its own name.
-TITLES = {
-    "hebench_mini_qa": "שאלות ותשובות",
-    "hebench_mini_sentiment": "רגש",
-    "hebench_mini_winograd": "וינוגרד",
-    "hebench_mini_translation_en_he": "תרגום מאנגלית",
-    "hebench_mini_translation_he_en": "תרגום לאנגלית",
-    "hebench_mini_summarization": "סיכום",
-    "hebench_mini_nli": "היסק",
-    "hebench_mini_trivia": "טריוויה",
-    "hebench_mini_grammar": "דקדוק",
-    "hebench_mini_math": "מתמטיקה",
-    "hebench_mini_nikud": "ניקוד",
-    "hebench_heq": "HeQ",
-    "hebench_sentiment": "רגש בתגובות",
-    "hebench_nli": "היסק (HebNLI)",
-    "hebench_topic": "נושאים",
-    "hebench_grammar": "התאם (CLaMS)",
-    "hebench_idioms": "ניבים",
-    "hebench_nikud": "ניקוד (נקדימון)",
-    "hebench_bpb": "סבירות הטקסט",
-}
-# What the headline of a task is: shown under the column's head.
-HEADLINES = {
-    "hebench_mini_qa": "TLNLS",
-    "hebench_mini_sentiment": "accuracy",
-    "hebench_mini_winograd": "accuracy",
-    "hebench_mini_translation_en_he": "chrF++",
-    "hebench_mini_translation_he_en": "chrF++",
-    "hebench_mini_summarization": "ROUGE-L",
-    "hebench_mini_nli": "accuracy",
-    "hebench_mini_trivia": "accuracy",
-    "hebench_mini_grammar": "accuracy",
-    "hebench_mini_math": "accuracy",
-    "hebench_mini_nikud": "words",
-    "hebench_heq": "TLNLS",
-    "hebench_sentiment": "accuracy",
-    "hebench_nli": "accuracy",
-    "hebench_topic": "accuracy",
-    "hebench_grammar": "accuracy",
-    "hebench_idioms": "accuracy",
-    "hebench_nikud": "words",
-    "hebench_bpb": "2^-bpb",
-}
+MARKER = "api/v1/board.json"  # a folder that holds it is an earlier site and may be replaced
+_PAGES = (table, models, tasks, compare, items, checkpoints, votes_pages, method, changes)
+_PRINTED = {"percent", "bounds", "interval", "ranks", "size", "shown", "visible"}
 
 
-# What the Hebrew page calls the rows that are no model, and the one metric that has a plain name.
-HEBREW = {
-    "baseline:random": "בלי מודל: ניחוש אקראי",
-    "baseline:most_frequent": "בלי מודל: התשובה השכיחה ביותר",
-    "baseline:copy_source": "בלי מודל: העתקת המקור",
-    "baseline:first_sentence": "בלי מודל: המשפט הראשון",
-    "accuracy": "דיוק",
-    "words": "מילים נכונות",
-}
+@dataclass(frozen=True)
+class File:
+    """One file of the site."""
+
+    path: str
+    content: bytes
 
 
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """One task of the table."""
-
-    task: str
-    title: str
-    headline: str
-    version: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One run of the table, a cell a column; None where the run has no such task."""
-
-    name: str
-    source: str
-    baseline: bool
-    cells: tuple[Interval | None, ...]
-    signature: tuple[str, ...]
+def load_site(folder: Path) -> Site:
+    """Return what the pages are made of. Raises DataError as `read_store`, or for no records."""
+    entries, stored = read_store(folder)
+    if not stored:
+        raise DataError(
+            f"{folder}: expected run records under results/, found none; "
+            "add a run with hebench board add"
+        )
+    return Site(
+        board=standings(entries, stored),
+        votes=read_votes(folder, entries),
+        version=_version(folder),
+        date=max(
+            [item.record.added for item in stored]
+            + [item.withdrawn.date for item in stored if item.withdrawn]
+        ),
+    )
 
 
-def interval_of(scores: TaskScores) -> Interval:
-    """Return a task's mean score with its interval, clustered as the data are."""
-    return mean_interval(scores.scores, scores.clusters)
+def site_files(site: Site) -> Iterator[File]:
+    """Yield every file of the site."""
+    yield from _static()
+    yield File("index.html", _render_entry(site))
+    for module in _PAGES:
+        for page in module.pages(site):
+            for language in LANGUAGES:
+                yield File(f"{language}/{page.path}", _render(page, site, language))
+    for path, content in (*packed.files(site), *api.files(site)):
+        yield File(path, content)
 
 
-def table(runs: Sequence[Run]) -> tuple[tuple[Column, ...], tuple[Row, ...]]:
-    """Return columns and rows in the order of the runs.
+def build_site(folder: Path, out: Path) -> Path:
+    """Write the site of a leaderboard folder to `out`, in place of an earlier one; return `out`.
 
-    Raises DataError if two runs share a name, or have different versions of a task, whose
-    scores do not compare.
+    The old site stays until the new one is whole. Raises ConfigError if `out` holds anything
+    but a site, DataError as `load_site` does.
     """
-    versions: dict[str, str] = {}
-    names: set[str] = set()
-    for run in runs:
-        if run.name in names:
-            raise DataError(f"two runs are named {run.name!r}; give one another name with --name")
-        names.add(run.name)
-        for task, scores in run.tasks.items():
-            if versions.setdefault(task, scores.version) != scores.version:
-                raise DataError(
-                    f"{run.name}: expected version {versions[task]} of {task} as in the other "
-                    f"runs, found {scores.version}; scores of different versions do not compare"
-                )
-    columns = tuple(
-        Column(
-            task=task,
-            title=TITLES.get(task, task),
-            headline=HEADLINES.get(task, "score"),
-            version=version,
-        )
-        for task, version in versions.items()
-    )
-    rows = tuple(
-        Row(
-            name=strip_bidi_controls(run.name)[:MAX_NAME],
-            source=run.manifest.model.source if run.manifest else "",
-            baseline=bool(run.manifest and run.manifest.backend == "baseline"),
-            cells=tuple(
-                interval_of(run.tasks[column.task]) if column.task in run.tasks else None
-                for column in columns
-            ),
-            signature=_signature(run),
-        )
-        for run in runs
-    )
-    return columns, rows
+    if out.exists() and any(out.iterdir()) and not (out / MARKER).exists():
+        raise ConfigError(f"{out}: expected an empty folder or an earlier site; choose another")
+    site = load_site(folder)
+    new, old = (out.with_name(f".{out.name}.{state}") for state in ("new", "old"))
+    for stale in (new, old):
+        shutil.rmtree(stale, ignore_errors=True)
+    for file in tqdm(site_files(site), desc="site", unit="file", disable=None):
+        path = new / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file.content)
+    if out.exists():
+        out.rename(old)
+    new.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+    return out
 
 
-def build_page(runs: Sequence[Run], path: Path) -> Path:
-    """Write the page for `runs` to `path` and return it. Raises DataError as `table` does."""
-    if not runs:
-        raise DataError("expected at least one run folder, found none")
-    columns, rows = table(runs)
-    environment = jinja2.Environment(
+def _static() -> Iterator[File]:
+    root = Path(str(resources.files("hebench.board"))) / "static"
+    for path in sorted(root.rglob("*")):
+        if path.is_file():
+            yield File(f"assets/{path.relative_to(root).as_posix()}", path.read_bytes())
+
+
+def _render(page: Page, site: Site, language: str) -> bytes:
+    depth = page.path.count("/")
+    texts = Texts(language)
+    other = next(name for name in LANGUAGES if name != language)
+    html = environment().get_template(page.template).render(
+        t=texts.text,
+        p=texts.plain,
+        known=texts.__contains__,
+        language=language,
+        direction=DIRECTIONS[language],
+        other=other,
+        other_texts=Texts(other),
+        root="../" * (depth + 1),
+        home="../" * depth,
+        page=page,
+        site=site,
+        board=site.board,
+        title=texts.plain(page.title, **page.title_values),
+        scripts=texts.subset("js."),
+        **page.context,
+    )
+    return html.encode("utf-8")
+
+
+def _render_entry(site: Site) -> bytes:
+    html = environment().get_template("entry.html").render(texts=[Texts(n) for n in LANGUAGES])
+    return html.encode("utf-8")
+
+
+@functools.cache
+def environment() -> jinja2.Environment:
+    """Return the templates' environment: escaping, strict, with the functions of `show`."""
+    found = jinja2.Environment(
         loader=jinja2.PackageLoader("hebench.board"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    html = environment.get_template("page.html").render(columns=columns, rows=rows, hebrew=HEBREW)
-    write_atomically(path, html)
-    return path
+    printed: dict[str, Any] = {name: getattr(show, name) for name in _PRINTED}
+    found.globals |= printed | {"ltr": ltr, "code": code, "isolated": isolated}
+    return found
 
 
-def _signature(run: Run) -> tuple[str, ...]:
-    """Return what the row's numbers depend on, as `key:value` parts."""
-    if run.manifest is None:
-        return ("lm_eval", "no hebench manifest")
-    manifest = run.manifest
-    parts = [
-        f"source:{manifest.model.source}",
-        f"weights:{manifest.model.weights_sha256[:12]}" if manifest.model.weights_sha256 else "",
-        f"revision:{manifest.model.revision}" if manifest.model.revision else "",
-        f"dtype:{manifest.model.dtype}" if manifest.model.dtype else "",
-        f"batch:{manifest.batch_size}",
-        f"limit:{manifest.limit or 'none'}",
-        f"split:{manifest.split}" if manifest.split else "",
-        f"seed:{manifest.seed}",
-        f"truncated:{manifest.requests_truncated}",
-        f"lm_eval:{manifest.versions.get('lm_eval', 'unknown')}",
-        f"hebench:{manifest.versions.get('hebench', 'unknown')}",
-    ]
-    return tuple(part for part in parts if part)
+def _version(folder: Path) -> str:
+    """Return a hash of everything that the site is made from, twelve hexadecimal digits."""
+    digest = hashlib.sha256()
+    sources = [folder / "models.yaml", *folder.glob("results/*/*"), *folder.glob("votes/*")]
+    for path in sorted(path for path in sources if path.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]

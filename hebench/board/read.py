@@ -26,16 +26,15 @@ def read_run(folder: Path) -> Run:
     Raises DataError if there is no results file, if it is not lm-eval's, or if a task's samples
     are missing, too few or without a `score`.
     """
-    results_path = _newest_results(folder)
-    content = _read_results(results_path)
-    stamp = results_path.stem.removeprefix("results_")
+    results_path = newest_results(folder)
+    content = read_results(results_path)
     manifest = RunManifest.read(folder)
     if manifest is None and (folder / "answers.jsonl").exists():
         raise DataError(
             f"{folder}: this evaluation is not finished; run the same command to continue it"
         )
     tasks = {
-        name: _read_task(content, name, results_path.with_name(f"samples_{name}_{stamp}.jsonl"))
+        name: _read_task(content, name, samples_path(results_path, name))
         for name in content["configs"]
     }
     if not tasks:
@@ -56,9 +55,7 @@ def read_breakdown(folder: Path, task: str, field: str) -> dict[str, TaskScores]
     whole = read_run(folder).tasks
     if task not in whole:
         raise DataError(f"{folder}: expected one of {', '.join(whole)}, found no {task}")
-    results = _newest_results(folder)
-    stamp = results.stem.removeprefix("results_")
-    path = results.with_name(f"samples_{task}_{stamp}.jsonl")
+    path = samples_path(newest_results(folder), task)
     values = [_doc(sample).get(field) for _, sample in read_jsonl(path)]
     if not all(isinstance(value, str | int) for value in values):
         known = [key for key, value in _doc(next(read_jsonl(path))[1]).items() if value is not None]
@@ -80,7 +77,11 @@ def read_breakdown(folder: Path, task: str, field: str) -> dict[str, TaskScores]
     }
 
 
-def _newest_results(folder: Path) -> Path:
+def newest_results(folder: Path) -> Path:
+    """Return the newest results file in `folder` or one folder below.
+
+    Raises DataError if there is none.
+    """
     if not folder.is_dir():
         raise DataError(f"expected a run folder, found nothing at {folder}; check the path")
     found = [*folder.glob("results_*.json"), *folder.glob("*/results_*.json")]
@@ -93,7 +94,13 @@ def _newest_results(folder: Path) -> Path:
     return max(found, key=lambda path: path.name)
 
 
-def _read_results(path: Path) -> dict[str, Any]:
+def samples_path(results: Path, task: str) -> Path:
+    """Return where lm-eval put a task's samples, beside the results file."""
+    return results.with_name(f"samples_{task}_{results.stem.removeprefix('results_')}.jsonl")
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """Return the content of lm-eval's results file. Raises DataError if it is another file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

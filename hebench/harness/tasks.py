@@ -8,7 +8,6 @@ import contextlib
 import difflib
 import logging
 from collections.abc import Iterator, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from hebench.errors import HebenchError, TaskError, one_line
-from hebench.files import sha256_of_json
+from hebench.files import packaged_folder, sha256_of_json
 
 # Where the installed lm-eval keeps its own Hebrew tasks, which `hebench_extended` names. Reading
 # these folders takes a moment; its whole index of 14,000 files takes 15 seconds.
@@ -33,9 +32,7 @@ UPSTREAM_FOLDERS = (
 
 def tasks_folder() -> Path:
     """Return the folder of the task files: in the wheel, or at the top of a checkout."""
-    package = Path(str(resources.files("hebench")))
-    packaged = package / "_tasks"
-    return packaged if packaged.is_dir() else package.parent / "tasks"
+    return packaged_folder("tasks")
 
 
 def task_names(include: Sequence[Path] = ()) -> dict[str, str]:

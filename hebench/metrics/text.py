@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from rouge_score import rouge_scorer
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
@@ -43,6 +45,24 @@ def corpus_bleu(pairs: Sequence[tuple[str, Sequence[str]]]) -> float:
     """Return corpus BLEU-4 over (prediction, references) pairs (13a tokens)."""
     predictions, streams = _streams(pairs)
     return _unit(_corpus_bleu().corpus_score(predictions, streams).score)
+
+
+def bleu_statistics(pairs: Sequence[tuple[str, Sequence[str]]]) -> NDArray[np.int64]:
+    """Return what corpus BLEU adds up, one row a pair: (n, 10).
+
+    Lengths of hypothesis and closest reference, n-grams found by order, n-grams by order.
+    `hebench.stats.resample.bleu_from_statistics` turns the sum of rows into `corpus_bleu`.
+    """
+    return _statistics(_corpus_bleu(), pairs)
+
+
+def chrf_statistics(pairs: Sequence[tuple[str, Sequence[str]]]) -> NDArray[np.int64]:
+    """Return what corpus chrF++ adds up, one row a pair: (n, 24), against its best reference.
+
+    For each order (characters 1 to 6, words 1 and 2): n-grams of hypothesis, reference, both.
+    `hebench.stats.resample.chrf_from_statistics` turns the sum of rows into `corpus_chrf`.
+    """
+    return _statistics(_chrf(), pairs)
 
 
 def signatures() -> dict[str, str]:
@@ -142,6 +162,13 @@ def _checked(references: Sequence[str]) -> list[str]:
     if isinstance(references, str) or not references:
         raise ValueError(f"expected a list of at least one reference, found {references!r}")
     return list(references)
+
+
+def _statistics(
+    metric: BLEU | CHRF, pairs: Sequence[tuple[str, Sequence[str]]]
+) -> NDArray[np.int64]:
+    # Not public in sacrebleu, but what its own significance tests are made of.
+    return np.array(metric._extract_corpus_statistics(*_streams(pairs)), dtype=np.int64)
 
 
 def _streams(

@@ -10,7 +10,8 @@ The rule, in order:
 
 If the independent units do not vary (all wrong, all right, one of two right in every pair),
 rules 1 and 3 would claim certainty; Wilson's interval on the number of units stands in. One
-unit alone tells nothing: [0, 1].
+unit alone tells nothing: [0, 1]. Where such an interval stands in, half its width over z is the
+standard error that averages over tasks count with, so no task enters them as certain.
 
     >>> mean_interval([1, 0, 1, 1, 0, 1, 1, 1, 0, 1]).text()
     '70.0 [39.7, 89.2]'
@@ -25,6 +26,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Floats = NDArray[np.float64]
+Labels = Sequence[Hashable] | NDArray[np.int64]
+
+ROUNDING = 1e-12  # a standard error below it means that the units do not vary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,7 @@ class Interval:
     mean: float
     low: float
     high: float
+    standard_error: float  # of the mean, cluster-robust; never 0 (see above)
     n: int
     clusters: int
     unscored: int
@@ -75,8 +80,8 @@ def cluster_standard_error(scores: Floats, clusters: NDArray[np.int64]) -> float
 
 
 def mean_interval(
-    scores: Sequence[float],
-    clusters: Sequence[Hashable] | None = None,
+    scores: Sequence[float] | Floats,
+    clusters: Labels | None = None,
     *,
     level: float = 0.95,
 ) -> Interval:
@@ -89,28 +94,35 @@ def mean_interval(
     values = np.asarray(scores, dtype=np.float64)
     if values.size == 0:
         raise ValueError("expected at least one score, found none")
-    if clusters is not None and len(clusters) != values.size:
-        raise ValueError(f"expected {values.size} cluster labels, found {len(clusters)}")
+    all_codes = cluster_codes(clusters, values.size)
     judged = ~np.isnan(values)
     if not np.all((values[judged] >= 0) & (values[judged] <= 1)):
         raise ValueError(
             f"expected scores in [0, 1], found {np.nanmin(values)} to {np.nanmax(values)}"
         )
     unscored = int(values.size - judged.sum())
-    codes = _codes(clusters, values.size)[judged]
+    codes = all_codes[judged]
     values = values[judged]
     if values.size == 0:
         return Interval(
-            mean=math.nan, low=0.0, high=1.0, n=0, clusters=0, unscored=unscored, method="none"
+            mean=math.nan,
+            low=0.0,
+            high=1.0,
+            standard_error=math.nan,
+            n=0,
+            clusters=0,
+            unscored=unscored,
+            method="none",
         )
     codes = np.unique(codes, return_inverse=True)[1]
     count = int(codes.max()) + 1
     mean = float(values.mean())
-    low, high, method = _bounds(values, codes, count, level)
+    low, high, error, method = _bounds(values, codes, count, level)
     return Interval(
         mean=mean,
         low=low,
         high=high,
+        standard_error=error,
         n=int(values.size),
         clusters=count,
         unscored=unscored,
@@ -118,25 +130,36 @@ def mean_interval(
     )
 
 
-def _codes(clusters: Sequence[Hashable] | None, n: int) -> NDArray[np.int64]:
+def cluster_codes(clusters: Labels | None, n: int) -> NDArray[np.int64]:
+    """Return a code 0..G-1 for each of n labels; without labels every item has its own.
+
+    Raises ValueError unless there are n labels.
+    """
     if clusters is None:
         return np.arange(n)
+    if len(clusters) != n:
+        raise ValueError(f"expected {n} cluster labels, found {len(clusters)}")
+    if isinstance(clusters, np.ndarray):
+        return np.unique(clusters, return_inverse=True)[1]
     seen: dict[Hashable, int] = {}
     return np.array([seen.setdefault(label, len(seen)) for label in clusters], dtype=np.int64)
 
 
 def _bounds(
     values: Floats, codes: NDArray[np.int64], count: int, level: float
-) -> tuple[float, float, str]:
+) -> tuple[float, float, float, str]:
+    """Return low, high, standard error and method."""
     mean = float(values.mean())
+    z = float(stats.norm.ppf(0.5 + level / 2))
     clustered = count < values.size
     if count < 2:
-        return 0.0, 1.0, "undefined: one independent unit"
+        return 0.0, 1.0, 0.5 / z, "undefined: one independent unit"
     binary = bool(np.all((values == 0) | (values == 1)))
     error = cluster_standard_error(values, codes)
-    if (binary and not clustered) or error < 1e-12:  # no variation but for rounding
+    constant = error < ROUNDING
+    if (binary and not clustered) or constant:
         low, high = wilson(mean, count, level)
-        return low, high, "wilson"
+        return low, high, (high - low) / (2 * z) if constant else error, "wilson"
     half = float(stats.t.ppf(0.5 + level / 2, count - 1)) * error
     method = f"cluster-robust t, {count} clusters" if clustered else "t"
-    return max(0.0, mean - half), min(1.0, mean + half), method
+    return max(0.0, mean - half), min(1.0, mean + half), error, method

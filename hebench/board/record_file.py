@@ -1,0 +1,170 @@
+"""Read and write one run record, and believe nothing that it says.
+
+A record may come from anyone's pull request: its size, types, counts and ranges are checked
+before it is used, and the message names the field.
+"""
+
+import gzip
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from hebench.board.extract import SETTINGS
+from hebench.board.models_file import SLUG, TRACKS
+from hebench.board.require import is_date, is_finite, require
+from hebench.errors import DataError
+from hebench.files import write_bytes_atomically
+from hebench.records import RECORD_SCHEMA, RunRecord, TaskRecord
+
+KEY = re.compile(r"[A-Za-z0-9_-]{1,80}(\.[A-Za-z0-9_-]{1,40})?")
+MAX_BYTES = 200_000_000  # of an unpacked record: a bomb is not read
+MAX_TEXT = 4_000  # characters of an answer
+MAX_SETTING = 400
+
+
+def read_record(path: Path) -> RunRecord:
+    """Return a record as its file holds it.
+
+    Raises DataError where the file is not a record of this schema with the right types, counts
+    and ranges; the message names the file and the field.
+    """
+    try:
+        with gzip.open(path) as stream:
+            raw = stream.read(MAX_BYTES + 1)
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path}: expected a gzipped record, found {error}") from error
+    if len(raw) > MAX_BYTES:
+        raise DataError(f"{path}: expected at most {MAX_BYTES:,} bytes unpacked, found more")
+    try:
+        content = json.loads(raw, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: expected JSON, found {error}") from error
+    if not isinstance(content, dict) or content.get("schema") != RECORD_SCHEMA:
+        found = content.get("schema") if isinstance(content, dict) else type(content).__name__
+        raise DataError(f"{path}: expected schema {RECORD_SCHEMA}, found {found!r}")
+    _require_keys(content, RunRecord, str(path))
+    if not isinstance(content["tasks"], dict) or not content["tasks"]:
+        raise DataError(f"{path}: expected at least one task")
+    _require_settings(content["settings"], str(path))
+    tasks = {key: _task(key, value, f"{path}, {key}") for key, value in content["tasks"].items()}
+    record = RunRecord(**(content | {"tasks": tasks}))
+    require(SLUG.fullmatch(str(record.model)), f"{path}: model {record.model!r} is not a slug")
+    require(record.track in TRACKS, f"{path}: expected a track of {TRACKS}, found another")
+    require(is_date(record.added), f"{path}: expected an ISO date in 'added'")
+    return record
+
+
+def write_record(path: Path, record: RunRecord) -> None:
+    """Write a record; the same record gives the same bytes."""
+    text = json.dumps(asdict(record), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    write_bytes_atomically(path, gzip.compress(text.encode("utf-8"), mtime=0))
+
+
+def content_hash(record: RunRecord) -> str:
+    """Return a hash of what was measured: all of the record but the day it was added."""
+    text = json.dumps(asdict(record) | {"added": None}, ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def _task(key: str, value: Any, where: str) -> TaskRecord:
+    require(KEY.fullmatch(key), f"{where}: not the name of a column")
+    require(isinstance(value, dict), f"{where}: expected an object")
+    _require_keys(value, TaskRecord, where)
+    count = len(value["items"]) if isinstance(value["items"], list) else 0
+    require(count > 0, f"{where}: expected items, found none")
+    require(
+        all(isinstance(item, str) and 0 < len(item) <= 200 for item in value["items"])
+        and len(set(value["items"])) == count,
+        f"{where}: expected ids of up to 200 characters, each once",
+    )
+    total = value["total"]
+    require(
+        isinstance(total, int) and total >= count,
+        f"{where}: expected at least as many items in all as were run ({count}), found {total!r}",
+    )
+    for name, column in _columns(value):
+        found = len(column) if isinstance(column, list) else 0
+        require(found == count, f"{where}: expected {count} values in {name}, found {found}")
+    for name, column in value["metrics"].items():
+        require(
+            all(_is_metric(number, name) for number in column),
+            f"{where}: expected finite numbers in {name}, and scores in [0, 1]",
+        )
+    require("score" in value["metrics"], f"{where}: expected the metric score, found none")
+    require(
+        any(number is not None for number in value["metrics"]["score"]),
+        f"{where}: no item was judged",
+    )
+    return TaskRecord(
+        version=str(value["version"]),
+        split=value["split"],
+        shots=int(value["shots"]),
+        total=total,
+        chance=value["chance"],
+        data_sha256=str(value["data_sha256"]),
+        prompt_sha256=str(value["prompt_sha256"]),
+        items=tuple(value["items"]),
+        clusters=tuple(value["clusters"]) if value["clusters"] is not None else None,
+        metrics={name: tuple(column) for name, column in value["metrics"].items()},
+        parts={
+            name: tuple(tuple(row) for row in column) for name, column in value["parts"].items()
+        },
+        answers=_bounded(value["answers"], where),
+    )
+
+
+def _columns(value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    if value["clusters"] is not None:
+        yield "clusters", value["clusters"]
+    if value["answers"] is not None:
+        yield "answers", value["answers"]
+    for group in ("metrics", "parts"):
+        yield from value[group].items()
+
+
+def _bounded(answers: Any, where: str) -> tuple[Any, ...] | None:
+    if answers is None:
+        return None
+    for answer in answers:
+        text = isinstance(answer, str) and len(answer) <= MAX_TEXT
+        numbers = isinstance(answer, list) and all(map(is_finite, answer)) and answer
+        require(text or numbers, f"{where}: expected answers of at most {MAX_TEXT} characters")
+    return tuple(answer if isinstance(answer, str) else tuple(answer) for answer in answers)
+
+
+def _require_settings(settings: Any, where: str) -> None:
+    """Allow only known settings of bounded size, so that a record carries nothing else."""
+    require(isinstance(settings, dict), f"{where}: expected settings")
+    unknown = set(settings) ^ set(SETTINGS)
+    require(not unknown, f"{where}: settings missing or unknown: {sorted(unknown)}")
+    for name, value in settings.items():
+        flat = value.values() if isinstance(value, dict) else [value]
+        for part in flat:
+            require(
+                part is None
+                or is_finite(part)
+                or (isinstance(part, str) and len(part) <= MAX_SETTING),
+                f"{where}: expected a short text or a number in {name}",
+            )
+
+
+def _require_keys(value: dict[str, Any], kind: type[Any], where: str) -> None:
+    expected, found = {field.name for field in fields(kind)}, set(value)
+    require(
+        expected == found,
+        f"{where}: keys missing: {sorted(expected - found)}, unknown: {sorted(found - expected)}",
+    )
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"the number {name}, which is not finite")
+
+
+def _is_metric(value: Any, name: str) -> bool:
+    if value is None:
+        return True
+    return is_finite(value) and (name != "score" or 0 <= value <= 1)

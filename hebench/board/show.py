@@ -1,0 +1,75 @@
+"""How values look on a page: bounded, escaped, isolated.
+
+>>> shown("Model\u202e 7B" + "x" * 500)[-3:]
+'xx…'
+"""
+
+import math
+import unicodedata
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from hebench.board.catalogue import ltr
+from hebench.hebrew import strip_bidi_controls
+from hebench.stats.intervals import Interval
+
+MAX_NAME = 120  # characters of a name, licence or setting that are shown
+MAX_ANSWER = 1_000  # characters of an answer that are shown
+_KEPT_CONTROLS = "\n\t"
+
+
+def shown(text: Any, limit: int = MAX_NAME) -> str:
+    """Return text from a file as one bounded line without characters that reorder it."""
+    line = " ".join(strip_bidi_controls(str(text)).split())
+    line = "".join(char for char in line if unicodedata.category(char) != "Cc")
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def visible(text: str, limit: int = MAX_ANSWER) -> Markup:
+    """Return a model's answer as HTML, with control characters shown and not obeyed.
+
+    A character that would reorder or hide text stands as its code point in a box.
+    """
+    cut = text[:limit]
+    parts = [
+        Markup('<span class="control">U+{:04X}</span>').format(ord(char))
+        if unicodedata.category(char) in {"Cc", "Cf", "Co", "Cs"} and char not in _KEPT_CONTROLS
+        else escape(char)
+        for char in cut
+    ]
+    return Markup("").join(parts) + ("…" if len(text) > limit else "")
+
+
+def percent(share: float) -> str:
+    """Return a share in [0, 1] as percent with one decimal, without the sign."""
+    return f"{100 * share:.1f}"
+
+
+def bounds(low: float, high: float) -> str:
+    """Return an interval in percent, `[12.3, 45.6]`."""
+    return f"[{percent(low)}, {percent(high)}]"
+
+
+def interval(found: Interval) -> Markup:
+    """Return a mean with its interval as one left-to-right run; a dash if nothing was judged."""
+    if math.isnan(found.mean):
+        return Markup("–")
+    return Markup('<span class="ltr"><b>{}</b> <span class="ci">{}</span></span>').format(
+        percent(found.mean), bounds(found.low, found.high)
+    )
+
+
+def ranks(low: int, high: int) -> Markup:
+    """Return a set of ranks, `1–4`, as a left-to-right run."""
+    return ltr(str(low) if low == high else f"{low}–{high}")
+
+
+def size(parameters: int | None) -> str | None:
+    """Return a number of parameters in short: 135M, 7B; None if it is unknown."""
+    if parameters is None:
+        return None
+    for unit, name in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
+        if parameters >= unit:
+            return f"{parameters / unit:.3g}{name}"
+    return str(parameters)

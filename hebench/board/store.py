@@ -1,0 +1,192 @@
+"""The leaderboard's own files: run records, tombstones, models.yaml.
+
+    leaderboard/
+        models.yaml                                        who the models are
+        results/<model>/<date>-<hash>.json.gz              a run record
+        results/<model>/<date>-<hash>.withdrawn.json       its tombstone, if it counts no more
+        votes/<study>.jsonl                                people's votes, if there are any
+
+A record is never changed or deleted: a rerun is a new record, and the old one is withdrawn with
+a reason that the site shows. At most one live record holds a model's scores for a column.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+
+from hebench.board.extract import extract
+from hebench.board.models_file import SLUG, append_entry, draft_entry, read_models, slugify
+from hebench.board.record_file import MAX_TEXT, content_hash, read_record, write_record
+from hebench.board.require import is_date
+from hebench.errors import DataError
+from hebench.files import write_atomically
+from hebench.records import (
+    RECORD_SCHEMA,
+    ModelEntry,
+    RunRecord,
+    Tombstone,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """A record with its place and, if it counts no more, its tombstone."""
+
+    path: Path
+    record: RunRecord
+    withdrawn: Tombstone | None
+
+    @property
+    def name(self) -> str:
+        """Return `model/date-hash`, which names the record everywhere."""
+        return f"{self.record.model}/{self.path.name.removesuffix('.json.gz')}"
+
+
+# ------------------------------------------------------------------------------ reading
+
+
+def read_store(folder: Path) -> tuple[dict[str, ModelEntry], list[Stored]]:
+    """Return the models and all records, withdrawn ones too, by file name.
+
+    Raises DataError for anything that is not as it should be: an unknown schema, a record
+    without a model, two live records of one model and column, two versions of a task.
+    """
+    models = read_models(folder)
+    stored = list(_read_all(folder, models))
+    _require_consistent(stored)
+    return models, stored
+
+
+# ------------------------------------------------------------------------------ writing
+
+
+def add_run(
+    folder: Path, run: Path, *, model: str | None = None, added: str | None = None
+) -> tuple[Path, bool]:
+    """Keep a run folder as a record; return its path and whether `models.yaml` got a new entry.
+
+    model: a slug of `models.yaml`, or None for one made of the run's name; an entry that is
+    not there is appended with what the run knows. Raises DataError, and writes nothing, if the
+    record does not go with those that are there.
+    """
+    models = read_models(folder)
+    draft = extract(run, model=model or "unnamed", added=added or date.today().isoformat())
+    slug = model or slugify(str(draft.settings["name"]))
+    if not SLUG.fullmatch(slug):
+        raise DataError(
+            f"expected a model's slug (a-z, 0-9, . _ -), found {slug[:80]!r}; name one with --model"
+        )
+    record = dataclasses.replace(draft, model=slug)
+    known = models.get(slug)
+    entry = known or draft_entry(record)
+    if entry.track != record.track:
+        raise DataError(
+            f"{slug}: models.yaml says track {entry.track}, the run is of track {record.track}; "
+            "tracks are never mixed: give the run a model of its own with --model"
+        )
+    path = folder / "results" / slug / f"{record.added}-{content_hash(record)[:12]}.json.gz"
+    stored = list(_read_all(folder, models))
+    twin = next(
+        (item for item in stored if content_hash(item.record) == content_hash(record)), None
+    )
+    if twin:
+        raise DataError(f"{run} is on the board already, as {twin.name}")
+    _require_consistent([*stored, Stored(path=path, record=record, withdrawn=None)])
+    if known is None:
+        append_entry(folder / "models.yaml", entry)
+    write_record(path, record)
+    read_record(path)
+    return path, known is None
+
+
+def withdraw(folder: Path, name: str, reason: str, *, on: str | None = None) -> Path:
+    """Put a tombstone beside the record `name` (`model/date-hash`) and return its path.
+
+    Raises DataError if there is no such record, it is withdrawn already, or no reason is given.
+    """
+    if not reason.strip():
+        raise DataError("expected a reason, found none; the site shows it")
+    found = {item.name: item for item in _read_all(folder, read_models(folder))}
+    if name not in found:
+        raise DataError(f"expected a record of the board, found no {name}; it has {list(found)}")
+    if found[name].withdrawn:
+        raise DataError(f"{name} is withdrawn already: {found[name].withdrawn}")
+    stone = Tombstone(
+        schema=RECORD_SCHEMA, date=on or date.today().isoformat(), reason=reason.strip()[:MAX_TEXT]
+    )
+    path = _tombstone_path(found[name].path)
+    write_atomically(path, json.dumps(asdict(stone), ensure_ascii=False, indent=1) + "\n")
+    return path
+
+
+# ------------------------------------------------------------------------------ the rules
+
+
+def _read_all(folder: Path, models: dict[str, ModelEntry]) -> Iterator[Stored]:
+    for path in sorted((folder / "results").glob("*/*.json.gz")):
+        record = read_record(path)
+        if record.model != path.parent.name:
+            raise DataError(f"{path}: is of model {record.model}; move it to that folder")
+        if record.model in models and models[record.model].track != record.track:
+            raise DataError(
+                f"{path}: track {record.track}, but models.yaml says "
+                f"{models[record.model].track}; tracks are never mixed"
+            )
+        if record.model not in models:
+            raise DataError(f"{path}: models.yaml has no entry {record.model}; add one")
+        yield Stored(path=path, record=record, withdrawn=_tombstone(path))
+
+
+def _require_consistent(stored: list[Stored]) -> None:
+    """Raise DataError unless the live records can stand on one board."""
+    versions: dict[str, tuple[str, str]] = {}
+    owners: dict[tuple[str, str], str] = {}
+    data: dict[tuple[str, int], tuple[str, str]] = {}
+    for item in stored:
+        if item.withdrawn:
+            continue
+        for key, task in item.record.tasks.items():
+            version, first = versions.setdefault(key, (task.version, item.name))
+            if version != task.version:
+                raise DataError(
+                    f"{item.name}: version {task.version} of {key}, but {first} has {version}; "
+                    "scores of different versions do not compare: run the task anew"
+                )
+            other = owners.setdefault((item.record.model, key), item.name)
+            if other != item.name:
+                raise DataError(
+                    f"{item.name}: {other} holds scores of {item.record.model} on {key} already; "
+                    "withdraw one of them (hebench board withdraw)"
+                )
+            known, first = data.setdefault((key, len(task.items)), (task.data_sha256, item.name))
+            if known != task.data_sha256:
+                raise DataError(
+                    f"{item.name}: its documents of {key} are not those of {first}; one of "
+                    "them was run on changed data"
+                )
+
+
+def _tombstone_path(path: Path) -> Path:
+    return path.with_name(path.name.removesuffix(".json.gz") + ".withdrawn.json")
+
+
+def _tombstone(path: Path) -> Tombstone | None:
+    beside = _tombstone_path(path)
+    if not beside.exists():
+        return None
+    try:
+        content = json.loads(beside.read_text(encoding="utf-8"))
+        stone = Tombstone(**content)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{beside}: expected a tombstone, found {error}") from error
+    if stone.schema != RECORD_SCHEMA or not is_date(stone.date):
+        raise DataError(f"{beside}: expected schema {RECORD_SCHEMA} and an ISO date")
+    return stone
+
+
+def live(stored: list[Stored]) -> list[Stored]:
+    """Return the records that count."""
+    return [item for item in stored if item.withdrawn is None]
