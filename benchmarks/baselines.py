@@ -11,8 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from hebench.board.build import interval_of
 from hebench.board.read import read_run
+from hebench.board.summary import interval_of
 from hebench.errors import DataError, HebenchError, TaskError
 from hebench.files import write_atomically
 from hebench.harness.run import EvalConfig, evaluate

@@ -4,17 +4,23 @@ Exit codes: 0 done; 2 a mistake that the user can mend, told in one line; 130 in
 1 a bug of ours, with its traceback.
 """
 
+import contextlib
 import errno
 import json
+import math
 import os
+import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hebench.errors import ConfigError, HebenchError
+
+if TYPE_CHECKING:
+    from hebench.board.compare_runs import RunComparison
 
 app = typer.Typer(
     add_completion=False,
@@ -23,7 +29,7 @@ app = typer.Typer(
     help="Hebrew language-model evaluation, with intervals.",
 )
 tasks_app = typer.Typer(no_args_is_help=True, help="The tasks: list, check, show their prompts.")
-board_app = typer.Typer(no_args_is_help=True, help="The page that shows the scores.")
+board_app = typer.Typer(no_args_is_help=True, help="The leaderboard: add runs, build, verify.")
 data_app = typer.Typer(no_args_is_help=True, help="The public data: list, fetch, verify.")
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(data_app, name="data")
@@ -33,6 +39,9 @@ _USER_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPE
 
 Include = Annotated[
     list[Path] | None, typer.Option("--include-path", help="A further folder of task files.")
+]
+Leaderboard = Annotated[
+    Path, typer.Option("--board", help="The leaderboard's folder: models.yaml, results/.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
@@ -129,8 +138,8 @@ def breakdown(
     by: Annotated[str, typer.Option(help="A field of the items: phenomenon, genre, topic ...")],
 ) -> None:
     """Split a task's score by a field of its items: grammar by phenomenon, NLI by genre."""
-    from hebench.board.build import interval_of
     from hebench.board.read import read_breakdown
+    from hebench.board.summary import interval_of
 
     for value, scores in read_breakdown(run, task, by).items():
         interval = interval_of(scores)
@@ -158,7 +167,7 @@ def demo(
         folders.append(out / short)
         run(EvalConfig(model=model, tasks=DEMO_TASKS, out=out / short, name=title, limit=6))
     _print_runs(folders)
-    _build(folders, out / "index.html")
+    _demo_board(folders, out)
 
 
 @app.command()
@@ -389,25 +398,217 @@ def data_overlap(
         write_atomically(report, json.dumps(asdict(overlap), ensure_ascii=False, indent=1) + "\n")
 
 
+@board_app.command("add")
+def board_add(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, ours or lm_eval's.")],
+    board: Leaderboard = Path("leaderboard"),
+    model: Annotated[
+        str | None, typer.Option(help="The model's slug in models.yaml; default: from its name.")
+    ] = None,
+) -> None:
+    """Keep run folders as records of the leaderboard; refuse what does not belong there."""
+    from hebench.board.store import add_run
+
+    for run in runs:
+        path, is_new = add_run(board, run, model=model)
+        print(path)
+        if is_new:
+            print(
+                f"hebench: {board / 'models.yaml'} has a new entry {path.parent.name}; fill in "
+                "what is null there (size, licence, dates, links)",
+                file=sys.stderr,
+            )
+
+
+@board_app.command("withdraw")
+def board_withdraw(
+    record: Annotated[str, typer.Argument(help="MODEL/DATE-HASH, as the site names it.")],
+    reason: Annotated[str, typer.Option(help="The site shows it.")],
+    board: Leaderboard = Path("leaderboard"),
+) -> None:
+    """Let a record count no more; it stays, with a tombstone that says why."""
+    from hebench.board.store import withdraw
+
+    print(withdraw(board, record, reason))
+
+
 @board_app.command("build")
 def board_build(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
-    out: Annotated[Path, typer.Option(help="The HTML file.")] = Path("leaderboard/site/index.html"),
+    board: Leaderboard = Path("leaderboard"),
+    out: Annotated[Path | None, typer.Option(help="Default: BOARD/site.")] = None,
 ) -> None:
-    """Build the page, one HTML file, from run folders."""
-    _build(runs, out)
+    """Build the site from the records."""
+    from hebench.board.build import build_site
+
+    print(f"site: {(build_site(board, out or board / 'site') / 'index.html').resolve()}")
 
 
-def _build(folders: list[Path], page: Path) -> None:
-    from hebench.board.build import build_page
-    from hebench.board.read import read_run
+@board_app.command("verify")
+def board_verify(
+    board: Leaderboard = Path("leaderboard"),
+    site: Annotated[Path | None, typer.Option(help="Default: BOARD/site.")] = None,
+) -> None:
+    """Compute every number of the built site anew and fail at the first that differs."""
+    from hebench.board.verify import verify
 
-    print(f"page: {build_page([read_run(folder) for folder in folders], page).resolve()}")
+    files, scores = verify(board, site or board / "site")
+    print(f"{files:,} files and {scores:,} scores are what the records say")
+
+
+@board_app.command("check")
+def board_check(
+    board: Leaderboard = Path("leaderboard"),
+    against: Annotated[
+        Path | None, typer.Option(help="The folder before: no record may be lost or changed.")
+    ] = None,
+    preview: Annotated[Path | None, typer.Option(help="Build the site here, too.")] = None,
+) -> None:
+    """Check a submission: records, counts, prompts, and that scores follow from answers."""
+    from hebench.board.build import build_site
+    from hebench.board.check import check_board
+    from hebench.board.verify import verify
+    from hebench.harness.tasks import prompt_sha256
+
+    report = check_board(board, prompt_hash=prompt_sha256, against=against)
+    for line in report.unchecked:
+        print(f"not checked: {line}")
+    for line in report.problems:
+        print(line, file=sys.stderr)
+    if report.problems:
+        raise HebenchError(f"{len(report.problems)} problems in {board} (see above)")
+    if preview:
+        print(f"site: {(build_site(board, preview) / 'index.html').resolve()}")
+        verify(board, preview)
+    print(f"{report.records} records, {report.recomputed:,} scores follow from their answers")
+
+
+@board_app.command("serve")
+def board_serve(
+    site: Annotated[Path, typer.Option(help="A built site.")] = Path("leaderboard/site"),
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8321,
+) -> None:
+    """Show the built site on this machine, until Ctrl-C."""
+    from hebench.board.serve import site_server
+
+    with site_server(site, port) as server:
+        print(f"http://127.0.0.1:{server.server_port}/ (Ctrl-C ends it)", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
+
+
+@app.command("compare")
+def compare(
+    first: Annotated[Path, typer.Argument(help="A run folder.")],
+    second: Annotated[Path, typer.Argument(help="Another one, on the same items.")],
+    task: Annotated[list[str] | None, typer.Option(help="Only this task; may be repeated.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two runs item by item: difference, interval, p, smallest detectable difference."""
+    from hebench.board.compare_runs import compare_runs
+    from hebench.board.extract import extract
+
+    runs = [extract(folder, model="run", added="2000-01-01") for folder in (first, second)]
+    found = compare_runs(runs[0], runs[1], tasks=tuple(task or ()))
+    names = [str(run.settings["name"]) for run in runs]
+    if as_json:
+        content = {"first": names[0], "second": names[1], **asdict(found)}
+        print(json.dumps(_finite(content), ensure_ascii=False, indent=2))
+        return
+    _print_comparison(found, names)
+
+
+def _print_comparison(found: "RunComparison", names: list[str]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from hebench.board.show import shown as bounded
+
+    def points(value: float) -> str:
+        return f"{100 * value:+.1f}"
+
+    def chance(p: float) -> str:
+        return "<0.0001" if p < 1e-4 else f"{p:.4f}"
+
+    names = [bounded(name) for name in names]
+    shown = Table(
+        "task",
+        "n",
+        "first",
+        "second",
+        "difference",
+        "95% interval",
+        "p",
+        "p (Holm)",
+        "first better : worse",
+        "detectable",
+        title=escape(f"first: {names[0]}; second: {names[1]} (scores in %, differences in points)"),
+    )
+    for name, item in found.tasks.items():
+        pair = item.paired
+        units = "" if pair.clusters == pair.n else f" in {pair.clusters}"
+        shown.add_row(
+            name,
+            f"{pair.n}{units}",
+            f"{100 * pair.mean_a:.1f}",
+            f"{100 * pair.mean_b:.1f}",
+            points(pair.difference),
+            f"[{points(pair.low)}, {points(pair.high)}]",
+            chance(pair.p),
+            chance(item.p_holm),
+            f"{pair.better} : {pair.worse}",
+            f"{100 * pair.detectable:.1f}",
+        )
+    overall = found.overall
+    if overall.tasks > 1:
+        shown.add_section()
+        interval = f"[{points(overall.low)}, {points(overall.high)}]"
+        cells = [points(overall.difference), interval, chance(overall.p), "", ""]
+        title = f"mean of {overall.tasks} tasks"
+        shown.add_row(title, "", "", "", *cells, f"{100 * overall.detectable:.1f}")
+    Console(width=None if sys.stdout.isatty() else 200).print(shown)
+    for name, item in found.tasks.items():
+        for metric, corpus in item.corpus.items():
+            print(
+                f"{name} {metric}: {100 * corpus.score_a:.1f} and {100 * corpus.score_b:.1f}, "
+                f"difference {points(corpus.difference)} [{points(corpus.low)}, "
+                f"{points(corpus.high)}], p {corpus.p:.4f} (paired bootstrap)"
+            )
+        if item.paired.unscored:
+            print(f"{name}: {item.paired.unscored} items could not be judged in one or both runs")
+    for run, missing in ((names[0], found.only_second), (names[1], found.only_first)):
+        if missing:
+            print(f"not compared, since {run} lacks them: {', '.join(missing)}")
+    print(
+        "p: exact McNemar for 0/1 scores of independent items, else t on cluster-robust errors. "
+        "detectable: the true difference that a test on these items finds four times in five."
+    )
+
+
+def _finite(value: Any) -> Any:
+    """Return a value for JSON, in which NaN is null."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _demo_board(folders: list[Path], out: Path) -> None:
+    """Build the site of the demo's runs from a leaderboard of their own, made anew each time."""
+    from hebench.board.build import build_site
+    from hebench.board.store import add_run
+
+    board = out / "leaderboard"
+    shutil.rmtree(board, ignore_errors=True)
+    for folder in folders:
+        add_run(board, folder)
+    print(f"page: {(build_site(board, out / 'site') / 'he' / 'index.html').resolve()}")
 
 
 def _print_runs(folders: list[Path], *, as_json: bool = False) -> None:
-    from hebench.board.build import interval_of, table
     from hebench.board.read import read_run
+    from hebench.board.summary import interval_of, table
 
     runs = [read_run(folder) for folder in folders]
     if as_json:
@@ -424,10 +625,13 @@ def _print_runs(folders: list[Path], *, as_json: bool = False) -> None:
         print(json.dumps(scores, ensure_ascii=False, indent=2))
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     columns, rows = table(runs)
-    shown = Table("task", *(row.name for row in rows), title="score in %, 95% interval, n items")
+    shown = Table(
+        "task", *(escape(row.name) for row in rows), title="score in %, 95% interval, n items"
+    )
     for place, column in enumerate(columns):
         cells = [row.cells[place] for row in rows]
         shown.add_row(

@@ -19,7 +19,7 @@ from typing import Any
 import jinja2
 from tqdm import tqdm
 
-from hebench.board import api, packed, show
+from hebench.board import api, packed, show, tabledata
 from hebench.board.catalogue import DIRECTIONS, LANGUAGES, Texts, code, isolated, ltr
 from hebench.board.page import Page, Site
 from hebench.board.pages import changes, checkpoints, compare, items, method, models, table, tasks
@@ -69,7 +69,7 @@ def site_files(site: Site) -> Iterator[File]:
         for page in module.pages(site):
             for language in LANGUAGES:
                 yield File(f"{language}/{page.path}", _render(page, site, language))
-    for path, content in (*packed.files(site), *api.files(site)):
+    for path, content in (*packed.files(site), *tabledata.files(site), *api.files(site)):
         yield File(path, content)
 
 
@@ -107,22 +107,26 @@ def _render(page: Page, site: Site, language: str) -> bytes:
     depth = page.path.count("/")
     texts = Texts(language)
     other = next(name for name in LANGUAGES if name != language)
-    html = environment().get_template(page.template).render(
-        t=texts.text,
-        p=texts.plain,
-        known=texts.__contains__,
-        language=language,
-        direction=DIRECTIONS[language],
-        other=other,
-        other_texts=Texts(other),
-        root="../" * (depth + 1),
-        home="../" * depth,
-        page=page,
-        site=site,
-        board=site.board,
-        title=texts.plain(page.title, **page.title_values),
-        scripts=texts.subset("js."),
-        **page.context,
+    html = (
+        environment()
+        .get_template(page.template)
+        .render(
+            t=texts.text,
+            p=texts.plain,
+            known=texts.__contains__,
+            language=language,
+            direction=DIRECTIONS[language],
+            other=other,
+            other_texts=Texts(other),
+            root="../" * (depth + 1),
+            home="../" * depth,
+            page=page,
+            site=site,
+            board=site.board,
+            title=texts.plain(page.title, **page.title_values),
+            scripts=texts.subset("js."),
+            **page.context,
+        )
     )
     return html.encode("utf-8")
 

@@ -138,9 +138,7 @@ def _codes(task: TaskRecord) -> NDArray[np.int64]:
     return np.unique(np.array(task.clusters, dtype=np.int64), return_inverse=True)[1]
 
 
-def _aligned(
-    values: Floats, task: TaskRecord, place: dict[str, int], where: str
-) -> Floats:
+def _aligned(values: Floats, task: TaskRecord, place: dict[str, int], where: str) -> Floats:
     """Return the values of a partial run at the places of the whole one."""
     try:
         places = np.array([place[item] for item in task.items])

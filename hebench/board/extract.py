@@ -20,7 +20,7 @@ from hebench.files import read_jsonl, sha256_of_json
 from hebench.metrics import text
 from hebench.records import RECORD_SCHEMA, Answer, Run, RunRecord, TaskRecord, TaskScores
 
-MAX_ANSWER = 4_000  # characters of an answer that are kept
+MAX_ANSWER = 20_000  # characters of an answer that are kept
 # Settings of a record: what a score depends on, from the manifest or from lm-eval's results.
 SETTINGS = (
     "name",

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from hebench.board.require import is_date, require
+from hebench.board.require import is_date, is_finite, require
 from hebench.errors import DataError
 from hebench.files import write_atomically
 from hebench.records import Checkpoint, ModelEntry, RunRecord
@@ -55,6 +55,9 @@ def _entry(slug: str, value: Any, path: Path) -> ModelEntry:
     require(set(value) <= known, f"{where}: unknown keys {sorted(set(value) - known)}")
     for key in ("name", "kind", "track"):
         require(isinstance(value.get(key), str), f"{where}: expected a text in {key}")
+    for key in ("organisation", "licence", "training_data", "note"):
+        text = value.get(key)
+        require(text is None or isinstance(text, str), f"{where}: expected a text in {key}")
     require(value["kind"] in KINDS, f"{where}: expected a kind of {KINDS}")
     require(value["track"] in TRACKS, f"{where}: expected a track of {TRACKS}")
     link = value.get("link")
@@ -71,7 +74,8 @@ def _entry(slug: str, value: Any, path: Path) -> ModelEntry:
         f"{where}: expected a whole number of parameters",
     )
     require(
-        value.get("open_weights") in {None, True, False}, f"{where}: expected true, false or null"
+        isinstance(value.get("open_weights"), bool | None),
+        f"{where}: expected true, false or null in open_weights",
     )
     checkpoint = value.get("checkpoint")
     return ModelEntry(
@@ -89,7 +93,17 @@ def _checkpoint(value: Any, where: str) -> Checkpoint | None:
         f"{where}: expected a checkpoint with run and step, and no keys but {sorted(known)}",
     )
     require(SLUG.fullmatch(str(value["run"])), f"{where}: the run's name is not a slug")
-    require(isinstance(value["step"], int), f"{where}: expected a whole number in step")
+    for key in ("step", "tokens", "seed"):
+        number = value.get(key)
+        require(
+            type(number) is int or (number is None and key != "step"),
+            f"{where}: expected a whole number in {key}",
+        )
+    loss = value.get("loss")
+    require(loss is None or is_finite(loss), f"{where}: expected a number in loss")
+    require(
+        isinstance(value.get("chosen", False), bool), f"{where}: expected true or false in chosen"
+    )
     return Checkpoint(**value)
 
 

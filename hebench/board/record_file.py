@@ -7,13 +7,16 @@ before it is used, and the message names the field.
 import gzip
 import hashlib
 import json
+import math
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from hebench.board.extract import SETTINGS
+from hebench.board.extract import MAX_ANSWER, SETTINGS
 from hebench.board.models_file import SLUG, TRACKS
 from hebench.board.require import is_date, is_finite, require
 from hebench.errors import DataError
@@ -22,8 +25,19 @@ from hebench.records import RECORD_SCHEMA, RunRecord, TaskRecord
 
 KEY = re.compile(r"[A-Za-z0-9_-]{1,80}(\.[A-Za-z0-9_-]{1,40})?")
 MAX_BYTES = 200_000_000  # of an unpacked record: a bomb is not read
-MAX_TEXT = 4_000  # characters of an answer
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}")  # of a metric
 MAX_SETTING = 400
+MAX_NAME = 200
+MAX_PARTS = 64  # numbers that an item adds to a corpus metric
+_PLAIN = (
+    "version",
+    "split",
+    "shots",
+    "total",
+    "chance",
+    "data_sha256",
+    "prompt_sha256",
+)
 
 
 def read_record(path: Path) -> RunRecord:
@@ -74,54 +88,89 @@ def _task(key: str, value: Any, where: str) -> TaskRecord:
     require(KEY.fullmatch(key), f"{where}: not the name of a column")
     require(isinstance(value, dict), f"{where}: expected an object")
     _require_keys(value, TaskRecord, where)
-    count = len(value["items"]) if isinstance(value["items"], list) else 0
-    require(count > 0, f"{where}: expected items, found none")
+    items = value["items"]
+    require(isinstance(items, list) and items, f"{where}: expected items, found none")
     require(
-        all(isinstance(item, str) and 0 < len(item) <= 200 for item in value["items"])
-        and len(set(value["items"])) == count,
-        f"{where}: expected ids of up to 200 characters, each once",
+        set(map(type, items)) == {str}
+        and min(map(len, items)) > 0
+        and max(map(len, items)) <= MAX_NAME
+        and len(set(items)) == len(items),
+        f"{where}: expected ids of up to {MAX_NAME} characters, each once",
     )
-    total = value["total"]
-    require(
-        isinstance(total, int) and total >= count,
-        f"{where}: expected at least as many items in all as were run ({count}), found {total!r}",
-    )
+    _require_fields(key, value, len(items), where)
     for name, column in _columns(value):
         found = len(column) if isinstance(column, list) else 0
-        require(found == count, f"{where}: expected {count} values in {name}, found {found}")
-    for name, column in value["metrics"].items():
         require(
-            all(_is_metric(number, name) for number in column),
-            f"{where}: expected finite numbers in {name}, and scores in [0, 1]",
+            NAME.fullmatch(name) and found == len(items),
+            f"{where}: expected {len(items)} values in {name[:80]}, found {found}",
         )
-    require("score" in value["metrics"], f"{where}: expected the metric score, found none")
-    require(
-        any(number is not None for number in value["metrics"]["score"]),
-        f"{where}: no item was judged",
-    )
+    for name, column in value["metrics"].items():
+        _require_metric(name, column, where)
+    for name, rows in value["parts"].items():
+        require(
+            all(isinstance(row, list) and 0 < len(row) <= MAX_PARTS for row in rows)
+            and len({len(row) for row in rows}) == 1
+            and all(map(is_finite, chain.from_iterable(rows))),
+            f"{where}: expected rows of finite numbers, all of one length, in {name}",
+        )
     return TaskRecord(
-        version=str(value["version"]),
-        split=value["split"],
-        shots=int(value["shots"]),
-        total=total,
-        chance=value["chance"],
-        data_sha256=str(value["data_sha256"]),
-        prompt_sha256=str(value["prompt_sha256"]),
-        items=tuple(value["items"]),
+        **{name: value[name] for name in _PLAIN},
+        # One string for each id, however many records name it.
+        items=tuple(map(sys.intern, items)),
         clusters=tuple(value["clusters"]) if value["clusters"] is not None else None,
         metrics={name: tuple(column) for name, column in value["metrics"].items()},
-        parts={
-            name: tuple(tuple(row) for row in column) for name, column in value["parts"].items()
-        },
+        parts={name: tuple(map(tuple, rows)) for name, rows in value["parts"].items()},
         answers=_bounded(value["answers"], where),
     )
 
 
+def _require_fields(key: str, value: dict[str, Any], count: int, where: str) -> None:
+    for name in ("version", "data_sha256", "prompt_sha256"):
+        found = value[name]
+        require(
+            isinstance(found, str) and len(found) <= MAX_NAME, f"{where}: expected a text in {name}"
+        )
+    require(
+        value["split"] is None or key.endswith(f".{value['split']}"),
+        f"{where}: its split is another than its name says",
+    )
+    total, shots, chance = value["total"], value["shots"], value["chance"]
+    require(
+        type(total) is int and total >= count,
+        f"{where}: expected at least as many items in all as were run ({count}), found {total!r}",
+    )
+    require(type(shots) is int and shots >= 0, f"{where}: expected a number of shots")
+    require(
+        chance is None or (is_finite(chance) and 0 <= chance <= 1),
+        f"{where}: expected a chance level in [0, 1]",
+    )
+    require(
+        isinstance(value["metrics"], dict) and isinstance(value["parts"], dict),
+        f"{where}: expected metrics and parts by name",
+    )
+    require("score" in value["metrics"], f"{where}: expected the metric score, found none")
+    clusters = value["clusters"]
+    require(
+        clusters is None or (isinstance(clusters, list) and set(map(type, clusters)) == {int}),
+        f"{where}: expected whole numbers in clusters",
+    )
+
+
+def _require_metric(name: str, column: list[Any], where: str) -> None:
+    judged = [number for number in column if number is not None]
+    require(
+        set(map(type, judged)) <= {int, float} and all(map(math.isfinite, judged)),
+        f"{where}: expected finite numbers in {name}",
+    )
+    if name == "score":
+        require(judged, f"{where}: no item was judged")
+        require(min(judged) >= 0 and max(judged) <= 1, f"{where}: expected scores in [0, 1]")
+
+
 def _columns(value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    if value["clusters"] is not None:
-        yield "clusters", value["clusters"]
-    if value["answers"] is not None:
-        yield "answers", value["answers"]
+    for name in ("clusters", "answers"):
+        if value[name] is not None:
+            yield name, value[name]
     for group in ("metrics", "parts"):
         yield from value[group].items()
 
@@ -130,9 +179,9 @@ def _bounded(answers: Any, where: str) -> tuple[Any, ...] | None:
     if answers is None:
         return None
     for answer in answers:
-        text = isinstance(answer, str) and len(answer) <= MAX_TEXT
+        text = isinstance(answer, str) and len(answer) <= MAX_ANSWER
         numbers = isinstance(answer, list) and all(map(is_finite, answer)) and answer
-        require(text or numbers, f"{where}: expected answers of at most {MAX_TEXT} characters")
+        require(text or numbers, f"{where}: expected answers of at most {MAX_ANSWER} characters")
     return tuple(answer if isinstance(answer, str) else tuple(answer) for answer in answers)
 
 
@@ -162,9 +211,3 @@ def _require_keys(value: dict[str, Any], kind: type[Any], where: str) -> None:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"the number {name}, which is not finite")
-
-
-def _is_metric(value: Any, name: str) -> bool:
-    if value is None:
-        return True
-    return is_finite(value) and (name != "score" or 0 <= value <= 1)

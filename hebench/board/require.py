@@ -21,7 +21,6 @@ def is_finite(value: Any) -> bool:
 def is_date(value: Any) -> bool:
     """Return whether a value is an ISO date, such as 2026-11-25."""
     try:
-        date.fromisoformat(value)
+        return date.fromisoformat(value).isoformat() == value  # 20261125 is ISO, but sorts wrong
     except (TypeError, ValueError):
         return False
-    return True

@@ -22,7 +22,7 @@ _KEPT_CONTROLS = "\n\t"
 def shown(text: Any, limit: int = MAX_NAME) -> str:
     """Return text from a file as one bounded line without characters that reorder it."""
     line = " ".join(strip_bidi_controls(str(text)).split())
-    line = "".join(char for char in line if unicodedata.category(char) != "Cc")
+    line = "".join(char for char in line if unicodedata.category(char) not in {"Cc", "Cs"})
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 

@@ -10,7 +10,7 @@ mark the floor. Numbers are computed from the items' scores and from nothing els
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,6 +26,7 @@ from hebench.stats.macro import MacroMean, macro_mean
 from hebench.stats.ranks import difference_variances, rank_sets
 
 Floats = NDArray[np.float64]
+Measure = Callable[[Column, str], Interval]  # the interval of a model's mean in a column
 SATURATED = 0.99  # an interval that reaches this leaves no room to be better
 
 
@@ -147,15 +148,20 @@ def standings(models: Mapping[str, ModelEntry], stored: Sequence[Stored]) -> Boa
     """Return the board of the live records. Raises DataError as `read_columns` does."""
     columns = read_columns(models, live(list(stored)))
     variances = {key: pair_variances(column, models) for key, column in columns.items()}
-    presets = _presets(columns, models)
+    presets = track_presets(columns, models)
+    cells = _cells(columns, models, variances)
+
+    def known(column: Column, slug: str) -> Interval:
+        return cells[column.key, slug].interval
+
     return Board(
         models=dict(models),
         stored=list(stored),
         columns=columns,
-        cells=_cells(columns, models, variances),
+        cells=cells,
         presets=presets,
         rankings={
-            (track, name): ranking(track, keys, columns, models, variances)
+            (track, name): ranking(track, keys, columns, models, variances, measure=known)
             for track, found in presets.items()
             for name, keys in found.items()
         },
@@ -175,16 +181,19 @@ def pair_variances(column: Column, models: Mapping[str, ModelEntry]) -> Floats:
     return difference_variances(scores, column.codes).astype(np.float32).astype(np.float64)
 
 
-def ranking(
+def ranking(  # noqa: PLR0913 (what a ranking is made of)
     track: str,
     keys: Sequence[str],
     columns: Mapping[str, Column],
     models: Mapping[str, ModelEntry],
     variances: Mapping[str, Floats],
+    *,
+    measure: Measure | None = None,
 ) -> Ranking:
     """Return the ranking of a track by the plain mean over `keys`.
 
     A model that lacks one of the columns has no mean: means over different tasks do not compare.
+    measure: `interval_of`, or a look-up of what it gave before.
     """
     entries = [slug for slug, entry in models.items() if entry.track == track and is_ranked(entry)]
     missing = {
@@ -196,11 +205,12 @@ def ranking(
         return Ranking(
             track=track, keys=tuple(keys), standings={}, missing=missing, dof=0, critical=math.inf
         )
-    means = {slug: _macro(slug, keys, columns) for slug in whole}
+    means = {slug: _macro(slug, keys, columns, measure or interval_of) for slug in whole}
     total = np.zeros((len(whole), len(whole)))
     spread = []
     for key in keys:
-        places = [ranked(columns[key], models).index(slug) for slug in whole]
+        place_of = {slug: place for place, slug in enumerate(ranked(columns[key], models))}
+        places = [place_of[slug] for slug in whole]
         part = variances[key][np.ix_(places, places)] / len(keys) ** 2
         total += part
         spread.append((part.sum(), columns[key].units - 1))
@@ -233,8 +243,10 @@ def _pooled_dof(spread: Sequence[tuple[float, int]]) -> float:
     return float(whole / sum(part**2 / dof for part, dof in spread))
 
 
-def _macro(slug: str, keys: Sequence[str], columns: Mapping[str, Column]) -> MacroMean:
-    intervals = [interval_of(columns[key], slug) for key in keys]
+def _macro(
+    slug: str, keys: Sequence[str], columns: Mapping[str, Column], measure: Measure
+) -> MacroMean:
+    intervals = [measure(columns[key], slug) for key in keys]
     return macro_mean(
         [interval.mean for interval in intervals],
         [interval.standard_error for interval in intervals],
@@ -280,7 +292,7 @@ def _best_of(column: Column, models: Mapping[str, ModelEntry], variances: Floats
     return {slug for slug, best in zip(slugs, ranks.best_set, strict=True) if best}
 
 
-def _presets(
+def track_presets(
     columns: Mapping[str, Column], models: Mapping[str, ModelEntry]
 ) -> dict[str, dict[str, tuple[str, ...]]]:
     """Return, for each track, the named sets of columns that a mean is taken over.
@@ -318,6 +330,4 @@ def _completeness(
 def shared_keys(board: Board, slugs: Iterable[str]) -> list[str]:
     """Return the columns on which all of these models were run whole."""
     names = list(slugs)
-    return [
-        key for key, column in board.columns.items() if all(column.complete(s) for s in names)
-    ]
+    return [key for key, column in board.columns.items() if all(column.complete(s) for s in names)]

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from hebench.board.extract import extract
 from hebench.board.models_file import SLUG, append_entry, draft_entry, read_models, slugify
-from hebench.board.record_file import MAX_TEXT, content_hash, read_record, write_record
+from hebench.board.record_file import content_hash, read_record, write_record
 from hebench.board.require import is_date
 from hebench.errors import DataError
 from hebench.files import write_atomically
@@ -29,6 +29,8 @@ from hebench.records import (
     RunRecord,
     Tombstone,
 )
+
+MAX_REASON = 1_000  # characters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +117,9 @@ def withdraw(folder: Path, name: str, reason: str, *, on: str | None = None) -> 
     if found[name].withdrawn:
         raise DataError(f"{name} is withdrawn already: {found[name].withdrawn}")
     stone = Tombstone(
-        schema=RECORD_SCHEMA, date=on or date.today().isoformat(), reason=reason.strip()[:MAX_TEXT]
+        schema=RECORD_SCHEMA,
+        date=on or date.today().isoformat(),
+        reason=reason.strip()[:MAX_REASON],
     )
     path = _tombstone_path(found[name].path)
     write_atomically(path, json.dumps(asdict(stone), ensure_ascii=False, indent=1) + "\n")

@@ -14,6 +14,7 @@ from typing import Any
 import lm_eval.tasks
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
+from lm_eval.utils import hash_string
 
 from hebench.errors import HebenchError, TaskError, one_line
 from hebench.files import packaged_folder, sha256_of_json
@@ -54,6 +55,19 @@ def prompts(task_name: str, count: int, include: Sequence[Path] = ()) -> list[st
     task.build_all_requests(limit=count, rank=0, world_size=1)
     seen = {instance.doc_id: instance.args[0] for instance in task.instances}
     return [seen[doc_id] for doc_id in sorted(seen)]
+
+
+def prompt_sha256(task_name: str, split: str | None, count: int) -> str:
+    """Return a hash of the prompts of a task's first `count` items, as run records hold it.
+
+    Raises DataError where the data cannot be had.
+    """
+    (task,) = load_tasks((task_name,), split=split)["tasks"].values()
+    task.build_all_requests(limit=count, rank=0, world_size=1)
+    first: dict[int, str] = {}
+    for instance in task.instances:
+        first.setdefault(instance.doc_id, hash_string(instance.args[0]))
+    return sha256_of_json([first[doc_id] for doc_id in sorted(first)])
 
 
 def upstream_folders() -> list[Path]:

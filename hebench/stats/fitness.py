@@ -18,7 +18,7 @@ translate them. The criteria are rules of thumb, `CRITERIA`; the last two are ou
 Letters of shapes: R runs (models, or seeds of them), T steps, M models.
 
     >>> found = fitness([[0.26, 0.31, 0.35, 0.42, 0.46]], [1000, 2000, 3000, 4000, 5000], 0.25)
-    >>> found.light, found.monotonicity, found.undefined["level_to_noise"]
+    >>> found.light, round(found.monotonicity, 3), found.undefined["level_to_noise"]
     ('green', 1.0, 'one_seed')
 """
 
@@ -89,11 +89,13 @@ def fitness(  # noqa: PLR0913 (what is known of a task)
     order of first appearance) at the scale that decides; decision accuracy then compares it with
     their last scores, else scores a third of the way with the last. generative: spares the
     task the noise criterion, as FineTasks does.
-    Raises ValueError for unequal lengths and steps that do not rise.
+    Raises ValueError for unequal lengths, steps that do not rise and no score at all.
     """
     table, times = np.asarray(scores, dtype=np.float64), np.asarray(steps, dtype=np.float64)
     if table.ndim != 2 or times.shape != table.shape[1:] or not np.all(np.diff(times) > 0):
         raise ValueError(f"expected rising steps, one a column of scores of shape {table.shape}")
+    if np.isnan(table).all():
+        raise ValueError("expected at least one score, found none")
     names = list(range(len(table))) if models is None else list(models)
     if len(names) != len(table):
         raise ValueError(f"expected {len(table)} models, one a run, found {len(names)}")
@@ -185,10 +187,10 @@ def _ends(curves: Floats, times: Floats) -> tuple[Floats, Floats]:
     return (curves[:, early], curves[:, -1]) if early < len(times) - 1 else (nowhere, nowhere)
 
 
-def _ratio(value: float | None, by: Found) -> Found:
-    if by[0] is None or value is None:
-        return None, by[1]
-    return (value / by[0], None) if by[0] > 0 else (None, "no_noise")
+def _ratio(value: float, by: Found, otherwise: str = "no_noise") -> Found:
+    if by[0] is None:
+        return by
+    return (value / by[0], None) if by[0] > 0 else (None, otherwise)
 
 
 def _average(values: list[float], otherwise: str) -> Found:
@@ -262,13 +264,13 @@ def _ordering(curves: Floats) -> Found:
 
 
 def _ai2_signal(curves: Floats) -> Found:
-    """Return the largest difference between models, each a mean of its last scores, over the mean."""
+    """Return the largest difference between models' mean last scores, over their mean."""
     ends = np.array(
         [row[~np.isnan(row)][-LAST:].mean() for row in curves if (~np.isnan(row)).any()]
     )
     if len(ends) < 2:
         return None, "one_model"
-    return _ratio(float(np.ptp(ends)), (float(ends.mean()), None))
+    return _ratio(float(np.ptp(ends)), (float(ends.mean()), None), "not_positive")
 
 
 def _ai2_noise(table: Floats) -> Found:
@@ -276,12 +278,10 @@ def _ai2_noise(table: Floats) -> Found:
 
     The population's deviation (n, not n - 1), as in allenai/signal-and-noise at bd31615.
     """
-    found = []
-    for row in table:
-        ends = row[~np.isnan(row)][-LAST:]
-        if len(ends) > 1 and ends.mean() > 0:
-            found.append(float(ends.std() / ends.mean()))
-    return _average(found, "few_steps")
+    ends = [row[~np.isnan(row)][-LAST:] for row in table]
+    long = [last for last in ends if len(last) > 1]
+    found = [float(last.std() / last.mean()) for last in long if last.mean() > 0]
+    return _average(found, "not_positive" if long else "few_steps")
 
 
 def _light(values: dict[str, float | None], generative: bool) -> tuple[str, tuple[str, ...]]:

@@ -169,7 +169,7 @@ def needed_items(  # noqa: PLR0913 (each is named at the call)
 
     sd_of_differences: over items, of the *expected* scores' difference. within_a, within_b: the
     variances of one item's score over repeated generations, `repeats` of them a model, averaged.
-    Miller 2024, arXiv 2411.00640, section 5. Raises ValueError for no difference or no repeat.
+    Miller 2024, arXiv 2411.00640. Raises ValueError for no difference or no repeat.
     """
     if difference == 0 or repeats < 1:
         raise ValueError(f"expected a difference and repeats, found {difference} and {repeats}")

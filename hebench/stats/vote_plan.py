@@ -56,12 +56,17 @@ class _Kinds:
         if len(groups) > 1:
             raise ValueError(f"expected connected models, found groups {groups}: take one group")
         self.rows, _ = design(rows[:, :2], np.zeros((len(rows), 0)), models, 1)
+        self.tied = bool((self.codes == TIE).any())
+        self.all_votes = self._maximum(self.count, self.tied, None)
 
     def fit(self, left: Ints) -> Floats:
         """Return theta for `left[k]` votes of each kind."""
         tied = bool(left[self.codes == TIE].any())
+        return self._maximum(left, tied, self.all_votes if tied == self.tied else None)
+
+    def _maximum(self, left: Ints, tied: bool, start: Floats | None) -> Floats:
         weight = left.astype(np.float64)
-        return maximum(self.rows, self.codes, weight, tied=tied, ridge=RIDGE)
+        return maximum(self.rows, self.codes, weight, tied=tied, ridge=RIDGE, start=start)
 
     def influence(self, theta: Floats, leader: int) -> Floats:
         """Return by how much one vote of each kind raises leader over each model, (kinds, M)."""
@@ -82,7 +87,7 @@ class _Kinds:
 
 
 def fragility(
-    first: ArrayLike, second: ArrayLike, outcome: ArrayLike, *, models: int, refits: int = 2000
+    first: ArrayLike, second: ArrayLike, outcome: ArrayLike, *, models: int, refits: int = 500
 ) -> Fragility:
     """Return how few votes decide who is first.
 
@@ -94,7 +99,7 @@ def fragility(
     codes = codes_of(outcome, np.asarray(first).size)
     shown = pairs_shown(first, second, len(codes), models)[codes != UNJUDGED]
     kinds = _Kinds(shown, codes[codes != UNJUDGED], models)
-    theta = kinds.fit(kinds.count)
+    theta = kinds.all_votes
     leader = int(theta[:models].argmax())
     total = int(kinds.count.sum())
     shared = kinds.overtaken(kinds.count, leader)
@@ -140,10 +145,9 @@ def _smaller(
 ) -> tuple[bool, tuple[int, int] | None]:
     """Return whether all sets smaller than `best` were tried, and the first that does it."""
     number = len(kinds.count)
+    if math.comb(number + best - 1, number) - 1 > refits:
+        return False, None
     for size in range(1, best):
-        refits -= math.comb(number + size - 1, size)
-        if refits < 0:
-            return False, None
         for chosen in combinations_with_replacement(range(number), size):
             left = kinds.count - np.bincount(chosen, minlength=number)
             if left.min() >= 0 and (found := kinds.overtaken(left, leader)) is not None:

@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse, stats
+from scipy import stats
 
 from hebench.stats.ballots import (
     UNJUDGED,
@@ -46,6 +46,7 @@ from hebench.stats.ballots import (
     scaled_weights,
 )
 from hebench.stats.davidson import TIE, derivatives, expected_share, maximum
+from hebench.stats.sandwich import centred_inverse, clustered_covariance, open_ends
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -55,6 +56,8 @@ NOTES = {
     "strengths can be compared only within a group",
     "separated": "a model or group of models never lost, or never won, against the rest: no "
     "finite strength fits best; a small penalty keeps it finite, and the interval is very wide",
+    "open": "the votes hardly tell some difference, or the effect of the side or style: a small "
+    "penalty keeps it finite, and the interval is very wide",
     "one_cluster": "the votes come from a single rater, or item: how much raters, or items, "
     "differ is unknown, so there is no interval",
     "raters_alike": "all raters voted alike: the interval counts each rater as one vote",
@@ -101,6 +104,12 @@ class Strengths:
     notes: dict[str, str]
 
     @property
+    def side_interval(self) -> tuple[float, float]:
+        """Return the bounds of `side`, NaN where it or its error is unknown."""
+        half = float(stats.t.ppf(0.5 + self.level / 2, max(self.dof, 1))) * self.side_error
+        return self.side - half, self.side + half
+
+    @property
     def difference_variances(self) -> Floats:
         """Return the variance of each difference of strengths, as rank sets take it.
 
@@ -133,11 +142,10 @@ def fit(  # noqa: PLR0913 (one argument a column of the votes)
 
     first, second: shape (n,), indices of the models shown first and second. outcome: shape (n,),
     0 first wins, 1 second wins, 2 tie, -1 could not be judged (counted, not fitted). rater: n
-    labels. items: n labels of what was judged; with them variances are clustered both ways
-    (Cameron, Gelbach and Miller 2011, JBES 29, 238-249), with the smaller number of clusters
-    minus 1 degrees of freedom. weights: n positive sampling weights, where pairs were not drawn
-    evenly. style: shape (n, K), differences first minus second. clustered: False takes every
-    vote as independent. ridge: see `davidson.maximum`.
+    labels. items: n labels of what was judged; with them variances are clustered both ways, with
+    the smaller number of clusters minus 1 degrees of freedom. weights: n positive sampling
+    weights, where pairs were not drawn evenly. style: shape (n, K), differences first minus
+    second. clustered: False takes every vote as independent. ridge: see `davidson.maximum`.
     Raises ValueError for misuse: unequal lengths, unknown models or outcomes, a model against
     itself, no vote to fit, a style column that never differs or that the models determine.
     """
@@ -150,23 +158,30 @@ def fit(  # noqa: PLR0913 (one argument a column of the votes)
     weight = scaled_weights(weights, keep)
     tied = bool(ties.any())
     theta = maximum(rows, codes, weight, tied=tied, ridge=ridge)
+    for group in groups:  # to the last digit: a tiny ridge lets the mean drift by rounding
+        theta[list(group)] -= theta[list(group)].mean()
 
     raters = numbered(rater, keep)
     clusters = {"raters": raters} if clustered else {"votes": np.arange(len(codes))}
     if clustered and items is not None:
         clusters["items"] = numbered(items, keep)
     score, information = derivatives(rows, codes, weight, theta, tied)
-    bread = _centred_inverse(information + ridge * np.eye(len(theta)), groups)
-    covariance, doubts = _covariance(score, bread, list(clusters.values()), finite)
+    bread = centred_inverse(information + ridge * np.eye(len(theta)), groups)
+    flat = open_ends(bread, ridge)
+    covariance, alike = clustered_covariance(score, bread, list(clusters.values()))
     sizes = {kind: int(label.max()) + 1 for kind, label in clusters.items()}
     dof = min(sizes.values()) - 1
     found = {
         "disconnected": len(groups) > 1,
         "separated": not finite,
+        "open": finite and bool(flat.any()),
         "no_ties": not tied,
         "all_ties": not wins.any(),
         "side_unknown": not sided,
+        "raters_alike": alike,
+        "one_cluster": dof < 1,
     }
+    covariance = covariance + flat
     return Strengths(
         **_bounds(theta, covariance, groups, tied, stats.t.ppf(0.5 + level / 2, max(dof, 1))),
         **_effects(theta, covariance, models, sided, tied),
@@ -181,7 +196,7 @@ def fit(  # noqa: PLR0913 (one argument a column of the votes)
         pairs=wins + wins.T + ties,
         wins=wins,
         components=groups,
-        notes={code: NOTES[code] for code in [c for c, true in found.items() if true] + doubts},
+        notes={code: NOTES[code] for code, true in found.items() if true},
     )
 
 
@@ -192,47 +207,11 @@ def _group_of(groups: Groups, models: int) -> Ints:
     return group
 
 
-def _centred_inverse(matrix: Floats, groups: Groups) -> Floats:
-    """Return the inverse for strengths that sum to 0 within each group."""
-    centre = np.eye(len(matrix))
-    for group in groups:
-        centre[np.ix_(group, group)] -= 1 / len(group)
-    return np.asarray(centre @ np.linalg.inv(matrix) @ centre, dtype=np.float64)
-
-
 def _method(sizes: dict[str, int]) -> str:
+    if "votes" in sizes:
+        return f"t, {sizes['votes']} votes taken as independent"
     counted = " and ".join(f"{size} {kind}" for kind, size in sizes.items())
     return f"undefined: {counted}" if min(sizes.values()) < 2 else f"cluster-robust t, {counted}"
-
-
-def _covariance(
-    score: Any, bread: Floats, labels: list[Ints], finite: bool
-) -> tuple[Floats, list[str]]:
-    """Return the clustered covariance of theta, shape (Q, Q), and the codes of doubts about it."""
-    units = min(int(label.max()) + 1 for label in labels)
-    if units < 2:
-        return np.full_like(bread, math.nan), ["one_cluster"]
-    meat = sum(_meat(score, label) for label in labels)
-    if len(labels) == 2:
-        both = labels[0] * (int(labels[1].max()) + 1) + labels[1]
-        meat = meat - _meat(score, np.unique(both, return_inverse=True)[1])
-        values, vectors = np.linalg.eigh(meat)
-        meat = (vectors * np.maximum(values, 0)) @ vectors.T
-    covariance = bread @ meat @ bread
-    if np.trace(covariance) < 1e-6 * np.trace(bread):
-        return covariance + bread * score.shape[0] / units, ["raters_alike"]
-    if not finite:
-        # The residuals of a model that never loses vanish and would promise certainty; the
-        # curvature vanishes with them, and its inverse says how flat the likelihood is.
-        covariance = covariance + bread
-    return covariance, []
-
-
-def _meat(score: Any, label: Ints) -> Floats:
-    count = int(label.max()) + 1
-    pick = sparse.csr_matrix((np.ones(len(label)), (label, np.arange(len(label)))))
-    sums = (pick @ score).toarray()
-    return np.asarray(count / (count - 1) * sums.T @ sums, dtype=np.float64)
 
 
 def _bounds(

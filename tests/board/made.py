@@ -159,7 +159,7 @@ def made_board(folder: Path, *, hostile: bool = False) -> Path:
     return folder
 
 
-EVIL = "<script>window.hacked=1</script>\u202e=HYPERLINK(\"x\")'\"&../..\u2066"
+EVIL = '<script>window.hacked=1</script>\u202e=HYPERLINK("x")\'"&../..\u2066'
 
 
 def _hostile(folder: Path) -> dict[str, dict[str, object]]:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from hebench.board.build import HEBREW
 from hebench.board.read import read_run
 from hebench.models.baselines import TITLES
 from hebench.models.demo import DEMO_TASKS, MODEL_NAME
@@ -44,15 +43,14 @@ def demo(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
         check=False,
     )
     assert finished.returncode == 0, finished.stderr
-    assert f"page: {out / 'index.html'}" in finished.stdout
+    assert f"page: {out / 'site' / 'he' / 'index.html'}" in finished.stdout
     return out
 
 
 def test_the_demo_shows_the_real_model_and_the_baselines(demo: Path) -> None:
-    page = (demo / "index.html").read_text(encoding="utf-8")
-    assert set(HEBREW) == {f"baseline:{kind}" for kind in TITLES} | {"accuracy", "words"}
-    for name in (MODEL_NAME, *(HEBREW[f"baseline:{kind}"] for kind in TITLES)):
-        assert f"<bdi>{name}</bdi>" in page
+    page = (demo / "site" / "en" / "index.html").read_text(encoding="utf-8")
+    for name in (MODEL_NAME, *TITLES.values()):
+        assert f">{name}<" in page
     run = read_run(demo / "smollm2")
     assert run.manifest is not None
     assert run.manifest.model.dtype == "bfloat16"
@@ -134,10 +132,7 @@ def test_the_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
     run = [binary, "eval", "baseline:random", "--tasks", "hebench_mini", "--out", "run", "--json"]
     scores = subprocess.run(run, check=True, capture_output=True, text=True, cwd=tmp_path).stdout
     assert len(json.loads(scores)[0]["tasks"]) == 11
-    subprocess.run(
-        [binary, "board", "build", "run", "--out", "page.html"],
-        check=True,
-        capture_output=True,
-        cwd=tmp_path,
-    )
-    assert (tmp_path / "page.html").stat().st_size > 5000
+    for verb in (["add", "run"], ["build"], ["check"], ["verify"]):
+        subprocess.run([binary, "board", *verb], check=True, capture_output=True, cwd=tmp_path)
+    page = tmp_path / "leaderboard" / "site" / "he" / "index.html"
+    assert page.stat().st_size > 5000

@@ -1,7 +1,6 @@
-// The statistics of hebench/stats in the reader's browser, for the numbers that change with the
-// reader's choice of models, items and tasks. Same rules and names as in Python; the docstrings of
-// intervals.py, paired.py, macro.py and ranks.py give the reasons. A classic script: works from file:.
-// Scores are in [0, 1]; null or NaN means not judged. codes: the cluster of each item, or null.
+// What hebench/stats computes, in the browser, for the reader's own choice of models and items.
+// Rules and reasons: the docstrings of intervals, paired, macro, multiplicity and ranks there.
+// Scores are in [0, 1]; null or NaN: not judged. codes: the cluster of each item, or null.
 var hebenchStats = (() => {
   "use strict";
   const ROUNDING = 1e-12, PIVOT = 1e-6, TIE = 1e-12;
@@ -31,7 +30,7 @@ var hebenchStats = (() => {
     return 0.5 - density * total;
   }
 
-  // Regularised incomplete beta function by its continued fraction (modified Lentz).
+  // Regularised incomplete beta function, by Lentz's continued fraction.
   function beta(x, a, b) {
     if (x <= 0 || x >= 1) return x <= 0 ? 0 : 1;
     if (x > (a + 1) / (a + b + 2)) return 1 - beta(1 - x, b, a);
@@ -68,17 +67,9 @@ var hebenchStats = (() => {
   const normalQuantile = (p) => fromTail(normalTail, 1 - p);
   const tQuantile = (p, dof) => fromTail((t) => tTail(t, dof), 1 - p);
 
-  // Exact two-sided McNemar test: twice the smaller tail of Binomial(better + worse, 1/2).
-  function mcnemar(better, worse) {
-    const n = better + worse, small = Math.min(better, worse);
-    let term = Math.exp(logGamma(n + 1) - logGamma(small + 1) - logGamma(n - small + 1) -
-      n * Math.LN2), total = 0;
-    for (let k = small; k >= 0 && term > 1e-18 * total; k--) {
-      total += term;
-      term *= k / (n - k + 1);
-    }
-    return Math.min(1, 2 * total);
-  }
+  // Exact and two-sided: twice the smaller tail of Binomial(better + worse, 1/2).
+  const mcnemar = (better, worse) => better === worse ? 1 :
+    2 * beta(0.5, Math.max(better, worse), Math.min(better, worse) + 1);
 
   // One model, one task
 
@@ -184,13 +175,12 @@ var hebenchStats = (() => {
     return {mean, standardError: se, low, high, dof, tasks: list.length};
   }
 
-  // Holm's adjusted p-values; NaN (not tested) stays NaN and does not count.
-  function holm(p) {
-    const order = p.map((_, i) => i).filter((i) => !Number.isNaN(p[i])).sort((i, j) => p[i] - p[j]);
+  function holm(p) { // NaN: not tested; it stays NaN and does not count
+    const order = [...p.keys()].filter((i) => p[i] >= 0).sort((i, j) => p[i] - p[j]);
     const adjusted = p.map(() => NaN);
-    let largest = 0;
+    let most = 0;
     order.forEach((i, k) => {
-      adjusted[i] = largest = Math.min(1, Math.max(largest, (order.length - k) * p[i]));
+      adjusted[i] = most = Math.max(most, Math.min(1, (order.length - k) * p[i]));
     });
     return adjusted;
   }
@@ -221,8 +211,8 @@ var hebenchStats = (() => {
 
   // scores: M numbers; variances: M*M of the pairs' differences, row by row.
   function rankSets(scores, variances, dof, level = 0.95, draws = 2000) {
-    const M = scores.length, order = Array.from(scores, (_, i) => i);
-    order.sort((i, j) => scores[j] - scores[i] || i - j);
+    const M = scores.length;
+    const order = [...scores.keys()].sort((i, j) => scores[j] - scores[i] || i - j);
     const s = Float64Array.from(order, (i) => scores[i]), v = new Float64Array(M * M);
     order.forEach((i, row) => order.forEach((j, k) => { v[row * M + k] = variances[i * M + j]; }));
     const L = factor(v, M), weight = v.map((x) => 1 / x);

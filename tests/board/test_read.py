@@ -1,15 +1,13 @@
-"""Reading run folders and building the page."""
+"""Reading run folders and the table that commands print."""
 
 import json
-import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hebench.board.build import build_page, table
 from hebench.board.read import read_breakdown, read_run
+from hebench.board.summary import table
 from hebench.errors import DataError
 from hebench.harness.run import EvalConfig, evaluate
 from hebench.records import MANIFEST_NAME
@@ -24,13 +22,14 @@ def write_run(
     name: str = "plain",
     scores: tuple[Any, ...] = (1.0, 0.0, 1.0),
     version: float = 1.0,
+    split: str | None = None,
 ) -> Path:
     """A run folder as the plain lm_eval command leaves it, one level down."""
     inner = folder / "model"
     inner.mkdir(parents=True)
     results = {
         "results": {TASK: {"score,none": 0.5, "score_stderr,none": "N/A", "alias": TASK}},
-        "configs": {TASK: {}},
+        "configs": {TASK: {"metadata": {"version": version, "split": split}}},
         "versions": {TASK: version},
         "n-shot": {TASK: 9},
         "n-samples": {TASK: {"original": 150, "effective": len(scores)}},
@@ -38,7 +37,17 @@ def write_run(
     }
     (inner / f"results_{STAMP}.json").write_text(json.dumps(results), encoding="utf-8")
     lines = [
-        json.dumps({"doc_id": place, "doc": {"id": f"se-{place}"}, "score": score})
+        json.dumps(
+            {
+                "doc_id": place,
+                "doc": {"id": f"se-{place}", "choices": ["א", "ב", "ג"], "label": 0},
+                "doc_hash": f"d{place}",
+                "prompt_hash": f"p{place}",
+                "filtered_resps": [["-1.5", "False"], ["-2.5", "False"], ["-3.5", "False"]],
+                "metrics": ["score"],
+                "score": score,
+            }
+        )
         for place, score in enumerate(scores)
     ]
     (inner / f"samples_{TASK}_{STAMP}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
@@ -110,8 +119,6 @@ def test_what_does_not_compare_is_not_put_side_by_side(tmp_path: Path) -> None:
     second = read_run(write_run(tmp_path / "b", name="b", version=2.0))
     with pytest.raises(DataError, match=r"version 1.0 .* found 2.0"):
         table([first, second])
-    with pytest.raises(DataError, match="at least one run"):
-        build_page([], tmp_path / "index.html")
 
 
 def test_a_score_is_split_by_a_field_of_the_items(tmp_path: Path) -> None:
@@ -127,76 +134,3 @@ def test_a_score_is_split_by_a_field_of_the_items(tmp_path: Path) -> None:
         read_breakdown(out, task, "genre")
     with pytest.raises(DataError, match="found no hebench_mini_qa"):
         read_breakdown(out, "hebench_mini_qa", "id")
-
-
-# -------------------------------------------------------------------------------- the page
-
-
-class Page(HTMLParser):
-    """The page's elements and the text outside of left-to-right runs."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.loose: list[str] = []
-        self._stack: list[bool] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        self.tags.append((tag, found))
-        if tag not in {"meta", "br", "wbr"}:
-            isolated = "ltr" in (found.get("class") or "").split() or tag in {"bdi", "style"}
-            self._stack.append(isolated or tag == "title")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._stack.pop()
-
-    def handle_data(self, data: str) -> None:
-        if not any(self._stack):
-            self.loose.append(data)
-
-
-@pytest.fixture
-def page(tmp_path: Path) -> str:
-    folders = []
-    for kind in ("random", "most_frequent"):
-        folders.append(tmp_path / kind)
-        evaluate(
-            EvalConfig(model=f"baseline:{kind}", tasks=("hebench_mini",), out=folders[-1], limit=8)
-        )
-    runs = [read_run(folder) for folder in folders]
-    return build_page(runs, tmp_path / "index.html").read_text(encoding="utf-8")
-
-
-def test_the_page_is_hebrew_and_isolates_every_number(page: str) -> None:
-    parsed = Page(page)
-    assert ("html", {"lang": "he", "dir": "rtl"}) in parsed.tags
-    loose = "".join(parsed.loose)
-    assert not re.search(r"\d", loose.replace("0 או 1", "")), loose
-    assert not re.search("[A-Za-z]", loose), loose
-
-
-def test_the_page_asks_for_nothing_outside(page: str) -> None:
-    parsed = Page(page)
-    assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in parsed.tags}
-    assert "default-src 'none'" in page
-    assert not re.search(r"https?://|url\(|@import", page)
-
-
-def test_every_score_stands_with_interval_and_n(page: str) -> None:
-    cells = re.findall(r'<td><span class="ltr">(.*?)</span>\n', page, flags=re.S)
-    assert len(cells) == 11 + 6  # the most frequent answer is not defined for running text
-    for cell in cells:
-        plain = re.sub("<.*?>", "", cell)
-        assert re.fullmatch(r"\d+\.\d \[\d+\.\d, \d+\.\d\]", plain), plain
-    assert page.count("n=8") == len(cells)
-    assert page.count('aria-label="לא נמדד"') == 5
-
-
-def test_text_from_a_results_file_stays_text(tmp_path: Path) -> None:
-    name = "<script>alert(1)</script>\u202e\"'&"
-    page = build_page([read_run(write_run(tmp_path / "run", name=name))], tmp_path / "p.html")
-    text = page.read_text(encoding="utf-8")
-    assert "<script" not in text and "&lt;script&gt;" in text
-    assert "\u202e" not in text

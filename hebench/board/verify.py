@@ -1,0 +1,95 @@
+"""Is every number of a built site what the records say? `hebench board verify`.
+
+Two ways, since each would miss what the other finds. The site is built anew from the records
+and compared file by file, which finds any page that was changed by hand. And the scores that it
+publishes are computed once more by a few lines of plain Python that share nothing with the code
+that builds it, which finds a builder that computes something else than it says.
+"""
+
+import csv
+import difflib
+import gzip
+import io
+import json
+import math
+import re
+from pathlib import Path
+
+from hebench.board.build import load_site, site_files
+from hebench.errors import DataError
+
+_TEXT = {".html", ".js", ".json", ".csv", ".css", ".bib"}
+_TOLERANCE = 5e-7  # of a mean that was computed in another order
+
+
+def verify(folder: Path, site: Path) -> tuple[int, int]:
+    """Return how many files and scores agree with the records of a leaderboard folder.
+
+    Raises DataError at the first that does not: the page, and the first line that differs.
+    """
+    if not site.is_dir():
+        raise DataError(f"expected a built site, found nothing at {site}; run hebench board build")
+    scores = _verify_scores(folder, site / "api" / "v1" / "scores.csv")
+    expected = set()
+    for file in site_files(load_site(folder)):
+        expected.add(file.path)
+        path = site / file.path
+        if not path.is_file():
+            raise DataError(f"{path}: expected this page, found nothing; build the site anew")
+        found = path.read_bytes()
+        if found != file.content:
+            raise DataError(f"{path}: {_difference(file.path, file.content, found)}")
+    extra = sorted(
+        path.relative_to(site).as_posix()
+        for path in site.rglob("*")
+        if path.is_file() and path.relative_to(site).as_posix() not in expected
+    )
+    if extra:
+        raise DataError(f"{site / extra[0]}: no record accounts for this file; remove it")
+    return len(expected), scores
+
+
+def _difference(name: str, expected: bytes, found: bytes) -> str:
+    if Path(name).suffix not in _TEXT:
+        return "the file is not the one that is built; build the site anew"
+    lines = [_lines(content.decode("utf-8", errors="replace")) for content in (expected, found)]
+    for change in difflib.SequenceMatcher(None, *lines, autojunk=False).get_opcodes():
+        if change[0] != "equal":
+            wanted, shown = (
+                " ".join(part[start:stop])[:160] or "nothing"
+                for part, start, stop in zip(
+                    lines, (change[1], change[3]), (change[2], change[4]), strict=True
+                )
+            )
+            return f"the records give {wanted!r}, the page shows {shown!r}"
+    return "the file differs in white space; build the site anew"
+
+
+def _lines(text: str) -> list[str]:
+    """Return the pieces of a page between tags and line ends, so that a number stands alone."""
+    return [piece for piece in re.split(r"(<[^>]*>)|[\n,]", text) if piece and piece.strip()]
+
+
+def _verify_scores(folder: Path, table: Path) -> int:
+    """Compare the mean and n of every row of scores.csv with the record it names."""
+    if not table.is_file():
+        raise DataError(f"expected the table of scores, found nothing at {table}")
+    rows = list(csv.DictReader(io.StringIO(table.read_text(encoding="utf-8-sig"))))
+    for number, row in enumerate(rows, start=2):
+        try:
+            place = f"{row['slug']}/{row['record'].rpartition('/')[2]}.json.gz"
+            with gzip.open(folder / "results" / place) as stream:
+                tasks = json.load(stream)["tasks"]
+            key = f"{row['task']}.{row['split']}" if row["split"] else row["task"]
+            judged = [v for v in tasks[key]["metrics"]["score"] if v is not None]
+            mean, count = float(row["score"]), int(row["n"])
+        except (KeyError, ValueError, OSError) as error:
+            raise DataError(f"{table} line {number}: cannot be checked: {error!r}") from error
+        if count != len(judged) or not math.isclose(
+            mean, math.fsum(judged) / len(judged), abs_tol=_TOLERANCE
+        ):
+            raise DataError(
+                f"{table} line {number}: the record gives {math.fsum(judged) / len(judged):.6f} of "
+                f"{len(judged)} items, the table shows {mean} of {count}"
+            )
+    return len(rows)

@@ -1,0 +1,140 @@
+"""A submission that does not hold what it says is found."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hebench.board.check import check_board
+from hebench.board.models_file import read_models
+from hebench.board.record_file import write_record
+from hebench.board.store import add_run, read_store, withdraw
+from hebench.harness.run import EvalConfig, evaluate
+from hebench.harness.tasks import prompt_sha256
+from hebench.records import TaskRecord
+
+TASKS = (
+    "hebench_mini_qa",
+    "hebench_mini_sentiment",
+    "hebench_mini_translation_he_en",
+    "hebench_mini_summarization",
+    "hebench_mini_math",
+)
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A board of two baselines that were really run."""
+    folder = tmp_path_factory.mktemp("honest")
+    for kind in ("random", "copy_source"):
+        config = EvalConfig(model=f"baseline:{kind}", tasks=TASKS, out=folder / kind, limit=20)
+        evaluate(config)
+        add_run(folder / "board", folder / kind, added="2026-11-25")
+    return folder / "board"
+
+
+def changed(honest: Path, folder: Path, key: str, **change: Any) -> Path:
+    """A copy of the board in which one task of one record is another."""
+    for item in read_store(honest)[1]:
+        record = item.record
+        if record.model == "baseline-random":
+            task = dataclasses.replace(record.tasks[key], **change)
+            record = dataclasses.replace(record, tasks=record.tasks | {key: task})
+        write_record(folder / item.path.relative_to(honest), record)
+    (folder / "models.yaml").write_bytes((honest / "models.yaml").read_bytes())
+    return folder
+
+
+def task_of(honest: Path, key: str) -> TaskRecord:
+    return next(
+        i for i in read_store(honest)[1] if i.record.model == "baseline-random"
+    ).record.tasks[key]
+
+
+def test_what_was_really_run_passes(honest: Path) -> None:
+    report = check_board(honest, prompt_hash=prompt_sha256, against=honest)
+    assert report.problems == [] and report.unchecked == []
+    assert report.records == 2 and report.recomputed == 20 * 5 + 20 * 3
+
+
+def test_a_better_score_than_the_answer_earns_is_found(honest: Path, tmp_path: Path) -> None:
+    for key in TASKS:
+        metrics = task_of(honest, key).metrics
+        better = metrics | {"score": (1.0, *metrics["score"][1:])}
+        if better == metrics:
+            better = metrics | {"score": (0.0, *metrics["score"][1:])}
+        report = check_board(changed(honest, tmp_path / key, key, metrics=better))
+        assert len(report.problems) == 1 and "does not follow from its answer" in report.problems[0]
+
+
+def test_another_answer_than_the_score_says_is_found(honest: Path, tmp_path: Path) -> None:
+    key = "hebench_mini_translation_he_en"
+    answers = ("an answer that nobody gave", *(task_of(honest, key).answers or ())[1:])
+    report = check_board(changed(honest, tmp_path, key, answers=answers))
+    assert "does not follow from its answer" in report.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prompt_sha256": "0" * 64}, "other prompts than those of|prompts are not those"),
+        ({"total": 9_999}, "9999 items in the split"),
+        ({"items": tuple(f"x{n}" for n in range(20))}, "not the first ones of the split"),
+        ({"clusters": (0,) * 20}, "its clusters are not those of the documents"),
+        ({"version": "7.0"}, "version 7.0"),
+    ],
+)
+def test_other_items_or_prompts_are_found(
+    honest: Path, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    import re
+
+    from hebench.errors import DataError
+
+    folder = changed(honest, tmp_path, "hebench_mini_qa", **change)
+    try:
+        problems = check_board(folder, prompt_hash=prompt_sha256).problems
+    except DataError as error:  # two versions cannot even be read
+        problems = [str(error)]
+    assert any(re.search(message, problem) for problem in problems), problems
+
+
+def test_a_deleted_or_changed_record_is_found(honest: Path, tmp_path: Path) -> None:
+    folder = changed(honest, tmp_path, "hebench_mini_qa", shots=7)
+    (gone,) = folder.glob("results/baseline-copy-the-source/*.json.gz")
+    gone.unlink()
+    problems = check_board(folder, against=honest).problems
+    assert any("is gone; withdraw a record, never delete it" in problem for problem in problems)
+    assert any("has changed; add a new record instead" in problem for problem in problems)
+
+
+def test_a_tombstone_is_no_loss(honest: Path, tmp_path: Path) -> None:
+    folder = changed(honest, tmp_path, "hebench_mini_qa")
+    withdraw(folder, read_store(folder)[1][0].name, "not ours to publish")
+    report = check_board(folder, against=honest)
+    assert report.problems == [] and report.recomputed == 20 * 5
+    assert read_models(folder) == read_models(honest)
+
+
+def test_what_cannot_be_recomputed_is_said(honest: Path, tmp_path: Path) -> None:
+    report = check_board(changed(honest, tmp_path, "hebench_mini_qa", answers=None))
+    assert report.problems == []
+    assert (
+        report.unchecked
+        == [line for line in report.unchecked if "no answers are kept" in line]
+        != []
+    )
+
+
+def test_a_public_set_that_is_not_in_the_cache_is_said(
+    honest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEBENCH_OFFLINE", "1")
+    folder = changed(honest, tmp_path, "hebench_mini_qa")
+    (path,) = folder.glob("results/baseline-copy-the-source/*.json.gz")
+    item = next(i for i in read_store(folder)[1] if i.path == path)
+    task = item.record.tasks["hebench_mini_qa"]
+    write_record(path, dataclasses.replace(item.record, tasks={"hebench_heq": task}))
+    report = check_board(folder, prompt_hash=prompt_sha256)
+    assert any("hebench_heq" in line for line in report.unchecked) and report.problems == []

@@ -1,0 +1,237 @@
+"""The leaderboard's files: what joins, what is refused, what is withdrawn."""
+
+import dataclasses
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hebench.board.models_file import read_models, slugify
+from hebench.board.record_file import read_record, write_record
+from hebench.board.store import add_run, live, read_store, withdraw
+from hebench.errors import DataError
+from tests.board.made import made_record, made_task, store
+from tests.board.test_read import TASK, write_run
+
+KEY = "hebench_mini_grammar"
+
+
+def board(folder: Path, **models: dict[str, Any]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "models.yaml").write_text(yaml.safe_dump(models), encoding="utf-8")
+    return folder
+
+
+def entry(**more: Any) -> dict[str, Any]:
+    return {"name": "A model", "kind": "model", "track": "base"} | more
+
+
+def test_a_run_joins_and_its_model_gets_an_entry(tmp_path: Path) -> None:
+    folder = board(tmp_path / "board", other=entry())
+    before = (folder / "models.yaml").read_text(encoding="utf-8")
+    path, is_new = add_run(
+        folder, write_run(tmp_path / "run", name="Org/Some Model 7B"), added="2026-11-25"
+    )
+    assert is_new and path.parent.name == "org-some-model-7b"
+    assert (folder / "models.yaml").read_text(encoding="utf-8").startswith(before)
+    models, stored = read_store(folder)
+    assert models["org-some-model-7b"].licence is None
+    assert [item.name for item in stored] == [f"org-some-model-7b/{path.name[:-8]}"]
+
+
+def test_the_same_run_is_not_added_twice(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    add_run(tmp_path / "board", run, added="2026-11-25")
+    with pytest.raises(DataError, match="is on the board already, as plain/2026-11-25-"):
+        add_run(tmp_path / "board", run, added="2026-11-26")
+
+
+def test_a_rerun_waits_until_the_first_is_withdrawn(tmp_path: Path) -> None:
+    folder = tmp_path / "board"
+    first, _ = add_run(folder, write_run(tmp_path / "a"), added="2026-11-01")
+    again = write_run(tmp_path / "b", scores=(0.0, 0.0, 1.0))
+    with pytest.raises(DataError, match="holds scores of plain on hebench_mini_sentiment already"):
+        add_run(folder, again, added="2026-11-02")
+    stone = withdraw(folder, f"plain/{first.name[:-8]}", "wrong dtype", on="2026-11-02")
+    assert json.loads(stone.read_text("utf-8"))["reason"] == "wrong dtype"
+    add_run(folder, again, added="2026-11-02")
+    stored = read_store(folder)[1]
+    assert len(stored) == 2 and len(live(stored)) == 1
+    with pytest.raises(DataError, match="is withdrawn already"):
+        withdraw(folder, f"plain/{first.name[:-8]}", "again")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "message"),
+    [("plain/none", "why", "found no plain/none"), ("plain/none", "  ", "expected a reason")],
+)
+def test_a_withdrawal_names_a_record_and_a_reason(
+    tmp_path: Path, name: str, reason: str, message: str
+) -> None:
+    add_run(tmp_path / "board", write_run(tmp_path / "run"))
+    with pytest.raises(DataError, match=message):
+        withdraw(tmp_path / "board", name, reason)
+
+
+def test_versions_are_not_mixed(tmp_path: Path) -> None:
+    folder = tmp_path / "board"
+    add_run(folder, write_run(tmp_path / "a", name="a"))
+    with pytest.raises(DataError, match=r"version 2\.0 of hebench_mini_sentiment, but a/"):
+        add_run(folder, write_run(tmp_path / "b", name="b", version=2.0))
+    assert list(read_models(folder)) == ["a"], "a refused run leaves nothing behind"
+
+
+def test_tracks_are_not_mixed(tmp_path: Path) -> None:
+    folder = board(tmp_path / "board", plain=entry(track="chat"))
+    with pytest.raises(DataError, match="tracks are never mixed"):
+        add_run(folder, write_run(tmp_path / "run"))
+
+
+def test_changed_documents_are_not_mixed(tmp_path: Path) -> None:
+    folder = board(tmp_path / "board", a=entry(), b=entry())
+    task = made_task(KEY, 0.5, 1)
+    store(folder, made_record("a", {KEY: task}))
+    store(folder, made_record("b", {KEY: dataclasses.replace(task, data_sha256="0" * 64)}))
+    with pytest.raises(DataError, match="run on changed data"):
+        read_store(folder)
+
+
+def test_a_record_needs_its_model_and_its_folder(tmp_path: Path) -> None:
+    folder = board(tmp_path / "board", a=entry())
+    path = store(folder, made_record("b", {KEY: made_task(KEY, 0.5, 1)}))
+    with pytest.raises(DataError, match=r"models\.yaml has no entry b"):
+        read_store(folder)
+    (folder / "results" / "a").mkdir()
+    path.rename(folder / "results" / "a" / path.name)
+    with pytest.raises(DataError, match="is of model b; move it"):
+        read_store(folder)
+
+
+# --------------------------------------------------------------------------- untrusted records
+
+TASK_CHANGES: list[tuple[dict[str, Any], str]] = [
+    ({"items": []}, "expected items, found none"),
+    ({"items": ["x"]}, "expected 1 values in"),
+    ({"total": 3}, "at least as many items in all"),
+    ({"metrics": {"acc": [1.0] * 505}}, "expected the metric score"),
+    ({"metrics": {"score": [2.0] * 505}}, r"scores in \[0, 1\]"),
+    ({"metrics": {"score": ["1"] * 505}}, "expected finite numbers"),
+    ({"metrics": {"score": [None] * 505}}, "no item was judged"),
+    ({"answers": ["a" * 30_000] * 505}, "answers of at most"),
+    ({"answers": [[float("1e999")]] * 505}, "Infinity|finite|answers"),
+    ({"unknown": 1}, r"unknown: \['unknown'\]"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), TASK_CHANGES)
+def test_a_task_that_is_not_what_it_says_is_refused(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "a.json.gz"
+    write_record(path, made_record("a", {KEY: made_task(KEY, 0.5, 1)}))
+    content = json.loads(gzip.decompress(path.read_bytes()))
+    content["tasks"][KEY] |= change
+    path.write_bytes(gzip.compress(json.dumps(content).encode()))
+    with pytest.raises(DataError, match=message):
+        read_record(path)
+
+
+RECORD_CHANGES: list[tuple[dict[str, Any], str]] = [
+    ({"schema": 99}, "expected schema 1, found 99"),
+    ({"model": "../../etc"}, "is not a slug"),
+    ({"track": "best"}, "expected a track"),
+    ({"added": "yesterday"}, "expected an ISO date"),
+    ({"tasks": {}}, "at least one task"),
+    ({"tasks": {"../x": {}}}, "not the name of a column"),
+    ({"settings": {"home": "/home/noa"}}, "settings missing or unknown"),
+    ({"more": 1}, r"unknown: \['more'\]"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), RECORD_CHANGES)
+def test_a_record_that_is_not_what_it_says_is_refused(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "a.json.gz"
+    write_record(path, made_record("a", {KEY: made_task(KEY, 0.5, 1)}))
+    content = json.loads(gzip.decompress(path.read_bytes())) | change
+    path.write_bytes(gzip.compress(json.dumps(content).encode()))
+    with pytest.raises(DataError, match=message):
+        read_record(path)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"not gzip", gzip.compress(b"not json"), gzip.compress(b"[" * 100_000),
+     gzip.compress(b'{"schema": NaN}'), gzip.compress(b"[]")],
+)  # fmt: skip
+def test_a_damaged_record_is_refused_in_one_line(tmp_path: Path, raw: bytes) -> None:
+    path = tmp_path / "a.json.gz"
+    path.write_bytes(raw)
+    with pytest.raises(DataError) as caught:
+        read_record(path)
+    assert "\n" not in str(caught.value) and "a.json.gz" in str(caught.value)
+
+
+def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hebench.board.record_file.MAX_BYTES", 1_000_000)
+    path = tmp_path / "a.json.gz"
+    path.write_bytes(gzip.compress(b" " * 2_000_000))
+    with pytest.raises(DataError, match="at most 1,000,000 bytes"):
+        read_record(path)
+
+
+# ------------------------------------------------------------------------------- models.yaml
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "wizard"}, "expected a kind"),
+        ({"track": "fast"}, "expected a track"),
+        ({"link": "javascript:alert(1)"}, "starts with https"),
+        ({"link": 'https://x/"><script>'}, "starts with https"),
+        ({"released": "soon"}, "ISO date"),
+        ({"parameters": -1}, "whole number"),
+        ({"open_weights": "yes"}, "true, false or null"),
+        ({"size": 7}, r"unknown keys \['size'\]"),
+        ({"checkpoint": {"run": "x"}}, "run and step"),
+        ({"name": None}, "expected a text in name"),
+    ],
+)
+def test_an_entry_that_is_not_right_is_named(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    folder = board(tmp_path, **{"a-model": entry(**change)})
+    with pytest.raises(DataError, match=f"a-model.*{message}"):
+        read_models(folder)
+
+
+def test_dates_of_yaml_and_texts_are_the_same(tmp_path: Path) -> None:
+    text = "a: {name: A, kind: model, track: base, released: 2024-07-01}\n"
+    (tmp_path / "models.yaml").write_text(text, encoding="utf-8")
+    assert read_models(tmp_path)["a"].released == "2024-07-01"
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [
+        ("Org/Model 7B", "org-model-7b"),
+        ("DictaLM-2.0", "dictalm-2.0"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("דגם", ""),
+        ("x" * 300, "x" * 80),
+    ],
+)
+def test_a_slug_is_safe_as_a_file_name(name: str, slug: str) -> None:
+    assert slugify(name) == slug
+
+
+def test_a_name_without_a_slug_asks_for_one(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="name one with --model"):
+        add_run(tmp_path / "board", write_run(tmp_path / "run", name="דגם"))
+    path, _ = add_run(tmp_path / "board", write_run(tmp_path / "x", name="דגם"), model="degem")
+    assert path.parent.name == "degem" and TASK in read_record(path).tasks

@@ -1,0 +1,188 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import stats
+
+from hebench.stats.paired import compare
+from hebench.stats.ranks import difference_variances, rank_sets, standard_normals
+
+Floats = NDArray[np.float64]
+
+
+def board(models: int, items: int, spread: float = 0.3, seed: int = 0) -> Floats:
+    """Return 0/1 scores of models that share the items' difficulty, best model first."""
+    generator = np.random.default_rng(seed)
+    ability = spread * np.linspace(1, -1, models)[:, None]
+    logit = ability + generator.normal(0, 1.5, items)
+    return (generator.random((models, items)) < 1 / (1 + np.exp(-logit))).astype(float)
+
+
+@pytest.mark.parametrize("cluster", [1, 5])
+@pytest.mark.parametrize("graded", [False, True])
+def test_each_variance_is_the_square_of_the_pairs_own_error(cluster: int, graded: bool) -> None:
+    scores = board(4, 60)
+    if graded:
+        scores = np.clip(scores * 0.7 + np.random.default_rng(1).uniform(0, 0.3, (4, 60)), 0, 1)
+    scores[3] = scores[2]  # a copy: no variation, so one unit's worth
+    codes = np.arange(60) // cluster
+    found = difference_variances(scores, codes)
+    for i in range(4):
+        for j in range(i):
+            pair = compare(scores[i], scores[j], codes, draws=2)
+            assert math.sqrt(found[i, j]) == pytest.approx(pair.standard_error, rel=1e-9)
+    assert np.array_equal(found, found.T) and not np.diag(found).any()
+    assert found[2, 3] == (cluster / 60) ** 2
+
+
+def test_items_without_a_judgement_are_left_out_of_that_models_mean() -> None:
+    """Two models judged on different halves: independent means, so their variances add."""
+    scores = board(2, 100)
+    scores[0, 50:], scores[1, :50] = np.nan, np.nan
+    found = difference_variances(scores, np.arange(100))
+    expected = scores[0, :50].var(ddof=1) / 50 + scores[1, 50:].var(ddof=1) / 50
+    assert found[0, 1] == pytest.approx(expected)
+
+
+def test_a_model_with_one_unit_is_not_distinguished_from_any() -> None:
+    scores = board(3, 40)
+    scores[0, 1:] = np.nan
+    found = difference_variances(scores, np.arange(40))
+    assert found[0, 1] == found[0, 2] == 1.0
+    assert found[1, 2] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("scores", "codes", "message"),
+    [
+        (np.ones(3), np.arange(3), "expected .M, N."),
+        (np.ones((2, 3)), np.arange(4), "expected .M, N."),
+        (np.array([[1.0, 0.0], [np.nan, np.nan]]), np.arange(2), "no judged item"),
+    ],
+)
+def test_misuse_of_variances(scores: Floats, codes: NDArray[np.int64], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        difference_variances(scores, codes)
+
+
+def test_misuse_of_rank_sets() -> None:
+    with pytest.raises(ValueError, match="variances above 0"):
+        rank_sets(np.array([0.1, 0.2]), np.zeros((2, 2)), dof=5)
+    with pytest.raises(ValueError, match="finite"):
+        rank_sets(np.array([np.nan, 0.2]), np.ones((2, 2)), dof=5)
+    with pytest.raises(ValueError, match="expected"):
+        rank_sets(np.array([0.1, 0.2]), np.ones((3, 3)), dof=5)
+
+
+def test_the_draws_are_standard_normal_and_always_the_same() -> None:
+    found = standard_normals(2000, 20)
+    assert stats.kstest(found.ravel(), "norm").pvalue > 0.01
+    assert np.abs(np.corrcoef(found.T) - np.eye(20)).max() < 0.1
+    assert np.abs(np.corrcoef(found[:-1, 0], found[1:, 0])[0, 1]) < 0.07
+    # The formula for counters 2 and 3, in plain Python.
+    assert found[0, 1] == pytest.approx(reference_normal(2, 3), abs=1e-14)
+
+
+def reference_normal(first: int, second: int) -> float:
+    def uniform(x: int) -> float:
+        x ^= x >> 16
+        x = x * 0x7FEB352D % 2**32
+        x ^= x >> 15
+        x = x * 0x846CA68B % 2**32
+        x ^= x >> 16
+        return (x + 0.5) / 2**32
+
+    return math.sqrt(-2 * math.log(uniform(first))) * math.cos(2 * math.pi * uniform(second))
+
+
+def test_two_models_with_known_variance_give_the_normal_quantile() -> None:
+    ranks = rank_sets(np.array([0.6, 0.5]), 0.01 * (1 - np.eye(2)), dof=math.inf, draws=100_000)
+    assert ranks.critical == pytest.approx(1.96, abs=0.02)
+    assert ranks.p_best[0] == pytest.approx(stats.norm.cdf(1.0), abs=0.005)
+
+
+def test_independent_models_give_tukeys_range() -> None:
+    """Equal independent errors: the largest pair difference is a studentised range over sqrt 2."""
+    ranks = rank_sets(np.zeros(6), 0.02 * (1 - np.eye(6)), dof=math.inf, draws=50_000)
+    expected = stats.studentized_range.ppf(0.95, 6, 1e6) / math.sqrt(2)
+    assert ranks.critical == pytest.approx(expected, rel=0.01)
+    assert ranks.p_best == pytest.approx(np.full(6, 1 / 6), abs=0.01)
+
+
+def test_few_units_widen_the_sets() -> None:
+    scores, variances = np.array([0.9, 0.5, 0.1]), 0.01 * (1 - np.eye(3))
+    known, few, none = (rank_sets(scores, variances, dof=dof) for dof in (math.inf, 4, 0))
+    assert known.critical < few.critical < none.critical == math.inf
+    assert (known.low.tolist(), known.high.tolist()) == ([1, 2, 3], [1, 2, 3])
+    assert (none.low.tolist(), none.high.tolist()) == ([1, 1, 1], [3, 3, 3])
+
+
+def test_one_model_is_first() -> None:
+    ranks = rank_sets(np.array([0.4]), np.zeros((1, 1)), dof=9)
+    assert (ranks.low.tolist(), ranks.high.tolist(), ranks.p_best.tolist()) == ([1], [1], [1.0])
+
+
+def test_models_that_cannot_be_told_apart_share_every_rank() -> None:
+    scores = np.repeat(board(1, 50), 3, axis=0)
+    ranks = rank_sets(scores.mean(axis=1), difference_variances(scores, np.arange(50)), dof=49)
+    assert ranks.low.tolist() == [1, 1, 1] and ranks.high.tolist() == [3, 3, 3]
+    assert ranks.p_best == pytest.approx(np.full(3, 1 / 3), abs=0.04)
+
+
+def test_more_models_than_items_do_no_harm() -> None:
+    scores = board(40, 15, spread=2)
+    ranks = rank_sets(scores.mean(axis=1), difference_variances(scores, np.arange(15)), dof=14)
+    assert np.isfinite(ranks.critical) and ranks.p_best.sum() == pytest.approx(1)
+
+
+def test_the_sets_agree_with_honestboards() -> None:
+    """Its rank intervals are one model's each and its best set one question: ours hold both."""
+    from honestboard import Board
+
+    scores = board(8, 500, spread=0.8)
+    other = Board(names=[str(k) for k in range(8)], Y=scores)
+    ours = rank_sets(scores.mean(axis=1), difference_variances(scores, np.arange(500)), dof=499)
+    for row in other.rank_summary(seed=1):
+        place = int(row["name"])
+        assert ours.p_best[place] == pytest.approx(row["p_best"], abs=0.03)
+        assert ours.low[place] <= row["rank_lo"] and row["rank_hi"] <= ours.high[place]
+    assert 1 < ours.best_set.sum() < 8 and ours.best_set[0]
+
+
+@given(
+    seed=st.integers(0, 1000),
+    models=st.integers(2, 9),
+    order=st.randoms(use_true_random=False),
+)
+def test_sets_hold_the_observed_rank_and_ignore_the_order_of_models(
+    seed: int, models: int, order: object
+) -> None:
+    scores = board(models, 60, spread=2, seed=seed)
+    generator = np.random.default_rng(seed)
+    scores += generator.uniform(-1e-9, 1e-9, scores.shape)  # no ties
+    means, variances = scores.mean(axis=1), difference_variances(scores, np.arange(60))
+    ranks = rank_sets(means, variances, dof=59, draws=200)
+    observed = stats.rankdata(-means, method="ordinal")
+    assert np.all((ranks.low <= observed) & (observed <= ranks.high))
+    assert np.array_equal(ranks.best_set, ranks.low == 1)
+    assert ranks.p_best.sum() == pytest.approx(1)
+    moved = generator.permutation(models)
+    again = rank_sets(means[moved], variances[np.ix_(moved, moved)], dof=59, draws=200)
+    assert np.array_equal(again.low, ranks.low[moved])
+    assert np.array_equal(again.high, ranks.high[moved])
+    assert again.p_best == pytest.approx(ranks.p_best[moved], abs=1e-9)
+
+
+@pytest.mark.parametrize(("models", "items"), [(5, 100), (12, 400)])
+def test_all_true_ranks_lie_inside_as_often_as_promised(models: int, items: int) -> None:
+    """Equally good models have every rank; so all sets must be whole, in 95 % of boards."""
+    whole = 0
+    for seed in range(200):
+        scores = board(models, items, spread=0, seed=seed)
+        variances = difference_variances(scores, np.arange(items))
+        ranks = rank_sets(scores.mean(axis=1), variances, dof=items - 1, draws=500)
+        whole += bool((ranks.low == 1).all())
+    assert whole / 200 > 0.9
