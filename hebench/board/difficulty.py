@@ -77,4 +77,4 @@ def _item_rest(
     defined = (counts >= MIN_MODELS) & (spread > 1e-9)
     found = np.full(values.shape[1], np.nan)
     np.divide((x * y).sum(axis=0), spread, out=found, where=defined)
-    return np.clip(found, -1.0, 1.0)
+    return np.asarray(np.clip(found, -1.0, 1.0))

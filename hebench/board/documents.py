@@ -1,7 +1,7 @@
 """What of an item is shown and searched: the fields of the sets that the package carries.
 
->>> [field.name for field in fields_of({"id": "x", "question": "מי?", "choices": ["א", "ב"], "label": 1})]
-['question', 'choices']
+>>> [field.name for field in fields_of({"id": "x", "label": 1, "choices": ["א", "ב"]})]
+['choices']
 
 Public sets stay where their makers published them: the site shows no text of theirs.
 """
@@ -38,6 +38,7 @@ _ORDER = (
     "phenomenon",
     "checks",
 )
+_ANSWERS = ("golds", "references", "answer", "choices", "target")  # never code, even "3"
 _SILENT = {"id", "cluster", "label", "null_answer"}
 _LEADS = ("question", "hypothesis", "instruction", "text", "source", "title", "choices")
 _CODE = re.compile(r"[a-z0-9_.-]+|\[\{.*", re.DOTALL)
@@ -92,9 +93,6 @@ def lead(doc: Doc) -> str:
     name = next((name for name in _LEADS if doc.get(name)), None)
     text = " ".join(_texts(doc[name])[0].split()) if name else ""
     return text if len(text) <= LEAD else text[: LEAD - 1] + "…"
-
-
-_ANSWERS = ("golds", "references", "answer", "choices", "target")
 
 
 def _answers(doc: Doc) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,14 +99,15 @@ class _Measures:
     """Intervals of means that were computed before."""
 
     board: Board
-    found: dict[tuple[str, str, bool], Interval] = field(default_factory=dict)
+    found: dict[tuple[Path, str, bool], Interval] = field(default_factory=dict)
 
     def of(self, column: Column, slug: str) -> Interval:
-        record, whole = column.records[slug].name, column.complete(slug)
-        cell = self.board.cell(column.key, slug)
-        if cell is not None and (cell.record, not cell.partial) == (record, whole):
-            return cell.interval
-        place = (record, column.key, whole)
+        path, whole = column.records[slug].path, column.complete(slug)
+        today = self.board.columns.get(column.key)
+        same = today and slug in today.records and today.records[slug].path == path
+        if same and today and today.complete(slug) == whole:
+            return self.board.cells[column.key, slug].interval
+        place = (path, column.key, whole)
         if place not in self.found:
             self.found[place] = interval_of(column, slug)
         return self.found[place]
@@ -197,14 +199,10 @@ def _ranking(  # noqa: PLR0913, PLR0917 (what a ranking is made of)
     measures: _Measures,
 ) -> Ranking:
     """Return a ranking, the later one itself where no record behind it is another."""
-    known = later.rankings.get(track, ("", None))[1]
-    if known is not None and later.columns is not None and known.keys == keys:
-        then, now = (
-            [(key, slug, item.name) for key in keys for slug, item in found[key].records.items()]
-            for found in (columns, later.columns)
-        )
-        if then == now:
-            return known
+    known, now = later.rankings.get(track, ("", None))[1], later.columns or {}
+    same = known is not None and known.keys == keys
+    if same and known and all(columns[key].records == now[key].records for key in keys):
+        return known
     return ranking(track, keys, columns, measures.board.models, variances, measure=measures.of)
 
 
@@ -235,7 +233,7 @@ def _columns(
 def _restricted(column: Column, records: Mapping[str, Stored]) -> Column | None:
     """Return a later column with the models of these records only, None if that is not it."""
     known = all(
-        slug in column.records and column.records[slug].name == item.name
+        slug in column.records and column.records[slug].path == item.path
         for slug, item in records.items()
     )
     if not known or not any(column.complete(slug) for slug in records):
@@ -349,11 +347,11 @@ def _others(
     yield from ((code, names) for code, names in found.items() if names)
 
 
-def _records(state: _State, slug: str, keys: Sequence[str]) -> set[tuple[str, str]]:
+def _records(state: _State, slug: str, keys: Sequence[str]) -> set[tuple[str, Path]]:
     """Return which record holds a model's scores in each of some columns."""
     columns = state.columns or {}
     return {
-        (key, columns[key].records[slug].name)
+        (key, columns[key].records[slug].path)
         for key in keys
         if key in columns and slug in columns[key].records
     }

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hebench.errors import DataError
 from hebench.records import TaskRecord
 from hebench.stats.intervals import Interval, mean_interval
 from hebench.stats.resample import (
@@ -30,6 +31,8 @@ from hebench.stats.resample import (
 )
 
 Floats = NDArray[np.float64]
+
+MAX_LABELS = 200  # of a classification; more are no labels, and would fill the memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,10 @@ class Metric:
 
 
 def other_metrics(part: TaskRecord) -> list[Metric]:
-    """Return the metrics beside the score: those of the items in order, then of the corpus."""
+    """Return the metrics beside the score: those of the items in order, then of the corpus.
+
+    Raises DataError for parts that are not what their metric adds up.
+    """
     return [*_of_items(part), *_of_corpus(part)]
 
 
@@ -80,6 +86,7 @@ def _of_items(part: TaskRecord) -> Iterator[Metric]:
 def _of_corpus(part: TaskRecord) -> Iterator[Metric]:
     for name, rows in part.parts.items():
         sums = np.array(rows, dtype=np.float64)
+        _require_width(name, sums)
         if name == "bits_per_byte":
             yield _bits(name, corpus_bootstrap(sums, _byte_probability, part.clusters))
         elif name == "macro_f1":
@@ -93,6 +100,13 @@ _CORPUS: dict[str, CorpusScore] = {
     "bleu_corpus": bleu_from_statistics,
     "chrf_corpus": chrf_from_statistics,
 }
+
+
+def _require_width(name: str, sums: Floats) -> None:
+    width = sums.shape[1]
+    right = {"bleu_corpus": width == 10, "chrf_corpus": width % 3 == 0, "macro_f1": width == 2}
+    if not right.get(name, name != "bits_per_byte" or width == 2):
+        raise DataError(f"{name}: rows of {width} numbers are not what this metric adds up")
 
 
 def _metric(name: str, kind: str, found: Interval) -> Metric:
@@ -138,6 +152,8 @@ def _label_counts(pairs: Floats) -> tuple[Floats, CorpusScore]:
     pairs: (n, 2). A label counts where it is gold or predicted, as in `metrics.choice.macro_f1`.
     """
     labels = np.unique(pairs)
+    if len(labels) > MAX_LABELS:
+        raise DataError(f"macro_f1: expected at most {MAX_LABELS} labels, found {len(labels)}")
     gold, predicted = pairs[:, :1] == labels, pairs[:, 1:] == labels
     size = len(labels)
 

@@ -84,7 +84,8 @@ def unpack_scores(packed: str, n: int) -> Floats:
         bits = np.frombuffer(raw, dtype=np.uint8)
         return np.unpackbits(bits, count=n, bitorder="little").astype(np.float64)
     if kind == "f" and len(raw) == 4 * n:
-        return np.round(np.frombuffer(raw, dtype="<f4").astype(np.float64), DECIMALS)
+        values: Floats = np.frombuffer(raw, dtype="<f4").astype(np.float64)
+        return np.asarray(np.round(values, DECIMALS), dtype=np.float64)
     raise DataError(f"expected {n} packed scores, found {packed[:20]!r} with {len(raw)} bytes")
 
 
@@ -104,7 +105,7 @@ def unpack_codes(packed: str | None, n: int) -> NDArray[np.int64]:
     if packed is None:
         return np.arange(n)
     raw = _bytes(packed)
-    if packed[0] in "24" and len(raw) == int(packed[0]) * n:
+    if packed[:1] in {"2", "4"} and len(raw) == int(packed[0]) * n:
         return np.frombuffer(raw, dtype=f"<u{packed[0]}").astype(np.int64)
     raise DataError(f"expected {n} packed clusters, found {packed[:20]!r} with {len(raw)} bytes")
 
@@ -148,4 +149,6 @@ def _bytes(packed: str) -> bytes:
     try:
         return base64.b64decode(packed[1:], validate=True)
     except ValueError as error:
-        raise DataError(f"expected base64 after its first character, found {packed[:20]!r}") from error
+        raise DataError(
+            f"expected base64 after its first character, found {packed[:20]!r}"
+        ) from error

@@ -21,6 +21,7 @@ def is_finite(value: Any) -> bool:
 def is_date(value: Any) -> bool:
     """Return whether a value is an ISO date, such as 2026-11-25."""
     try:
-        return date.fromisoformat(value).isoformat() == value  # 20261125 is ISO, but sorts wrong
+        # 20261125 is ISO, too, but sorts wrong.
+        return date.fromisoformat(value).isoformat() == str(value)
     except (TypeError, ValueError):
         return False

@@ -32,13 +32,11 @@ def visible(text: str, limit: int = MAX_ANSWER) -> Markup:
     A character that would reorder or hide text stands as its code point in a box.
     """
     cut = text[:limit]
-    parts = [
-        Markup('<span class="control">U+{:04X}</span>').format(ord(char))
-        if unicodedata.category(char) in {"Cc", "Cf", "Co", "Cs"} and char not in _KEPT_CONTROLS
-        else escape(char)
-        for char in cut
-    ]
-    return Markup("").join(parts) + ("…" if len(text) > limit else "")
+    html = str(escape(cut))
+    for char in sorted(set(cut) - set(_KEPT_CONTROLS)):
+        if unicodedata.category(char) in {"Cc", "Cf", "Co", "Cs"}:
+            html = html.replace(char, f'<span class="control">U+{ord(char):04X}</span>')
+    return Markup(html + ("…" if len(text) > limit else ""))
 
 
 def percent(share: float) -> str:

@@ -4,10 +4,11 @@
     Markup('<svg class="bar" width="100%" height="20" dir')
 
 The site forbids style attributes, so charts carry presentation attributes and classes whose
-colours stand in `static/board.css` and `pages.css`. Places along x are percent of the width: a chart fills its
-box at any width and its text keeps its size. Only lines, which cannot be given in percent, are
-stretched in a nested picture. Charts hold numbers and no words but title and description: scales
-run left to right in both languages, and legends, in HTML, follow the page's direction.
+colours stand in `static/board.css` and `pages.css`. Places along x are percent of the width: a
+chart fills its box at any width and its text keeps its size. Only lines, which cannot be given in
+percent, are stretched in a nested picture. Charts hold numbers and no words but title and
+description: scales run left to right in both languages, and legends, in HTML, follow the page's
+direction.
 
 A chart with a title is an image with a name; one without repeats numbers that stand beside it
 and is hidden from assistive technology.
@@ -73,12 +74,11 @@ def interval_bar(
     high: float,
     *,
     marks: Mapping[str, float] | None = None,
-    title: str = "",
 ) -> Markup:
     """Return one interval on a scale from 0 to 1: a band with the mean marked in it.
 
     marks: further places by the class that draws them (`best`, `floor`). An interval without a
-    mean (NaN: nothing was judged) leaves the scale empty.
+    mean (NaN: nothing was judged) leaves the scale empty. The numbers must stand beside it.
     """
     parts = []
     if not math.isnan(mean):
@@ -93,7 +93,7 @@ def interval_bar(
         parts.append(
             f'<rect class="mark" x="{x}%" y="1" width="3" height="18" transform="translate(-1.5)"/>'
         )
-    return _chart("bar", 20, parts, title)
+    return _chart("bar", 20, parts)
 
 
 def scale_axis() -> Markup:
@@ -133,8 +133,8 @@ def line_chart(  # noqa: PLR0913 (each is named at the call)
 ) -> Markup:
     """Return lines over steps, each with its band, its own marker and dashes.
 
-    levels: horizontal lines by their class (`level-chance`, `level-floor`). below: a second row of labels
-    under the axis, by x (tokens under steps). share: y is a share and printed in percent.
+    levels: horizontal lines by their class (`level-chance`, `level-floor`). below: a second row
+    of labels under the axis, by x (tokens under steps). share: y is a share, printed in percent.
     Raises ValueError for no point.
     """
     plot, marks = _ranges(lines, levels or {}, share)
@@ -190,6 +190,14 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     return [round(place * step, 12) for place in range(first, last + 1)]
 
 
+def compact(value: float) -> str:
+    """Return a number of an axis in short: 0.25, 300, 12k, 1.5M."""
+    for unit, name in ((1e9, "B"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= unit:
+            return f"{value / (1e3 if name == 'k' else unit):.4g}{name}"
+    return f"{value:.4g}"
+
+
 def _ranges(
     lines: Sequence[Line], levels: Mapping[str, float], share: bool
 ) -> tuple[_Plot, list[float]]:
@@ -203,8 +211,11 @@ def _ranges(
     low, high = min(y), max(y)
     gap = max(high - low, 1e-3) / 5
     marks = ticks(low - gap, high + gap, 6)
-    marks = [mark for mark in marks if mark >= 0 and (mark <= 1 or not share)]
-    bottom, top = min(low, marks[0]), max(high, marks[-1])
+    if share:
+        marks = [mark for mark in marks if 0 <= mark <= 1]
+    # A level that lies lowest must not hide in the axis; below 0 there is no share.
+    bottom, top = min(low - gap / 4, marks[0]), max(high, marks[-1])
+    bottom = max(bottom, 0.0) if share else bottom
     left, right = (min(x), max(x)) if max(x) > min(x) else (min(x) - 1, max(x) + 1)
     return _Plot((left, right), (bottom, top)), marks
 
@@ -276,24 +287,22 @@ def _tick_label(across: float, y: int, text: str, name: str = "") -> str:
     return f'<text{kind} x="{_n(across)}%" y="{y}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def _chart(  # noqa: PLR0913 (a chart's parts)
-    kind: str, height: int, parts: Sequence[str], title: str = "", desc: str = "", width: str = ""
+def _chart(  # noqa: PLR0913 (what a chart is)
+    kind: str,
+    height: int,
+    parts: Sequence[str],
+    title: str = "",
+    desc: str = "",
+    *,
+    width: str = "100%",
 ) -> Markup:
     named = f"<title>{escape(title)}</title>" if title else ""
     named += f"<desc>{escape(desc)}</desc>" if desc else ""
     role = 'role="img"' if title else 'aria-hidden="true"'
     return Markup(
-        f'<svg class="{kind}" width="{width or "100%"}" height="{height}" direction="ltr" '
+        f'<svg class="{kind}" width="{width}" height="{height}" direction="ltr" '
         f"{role}>{named}{''.join(parts)}</svg>"
     )
-
-
-def compact(value: float) -> str:
-    """Return a number of an axis in short: 0.25, 300, 12k, 1.5M."""
-    for unit, name in ((1e9, "B"), (1e6, "M"), (1e4, "k")):
-        if abs(value) >= unit:
-            return f"{value / (1e3 if name == 'k' else unit):.4g}{name}"
-    return f"{value:.4g}"
 
 
 def _n(value: float) -> str:

@@ -98,17 +98,21 @@ def _identify_folder(folder: Path, name: str | None, dtype: str) -> Model:
     )
 
 
-def load_hf(model: str, identity: Model, *, dtype: str, device: str, batch_size: int) -> LM:
-    """Return lm-eval's HF model of a folder or Hub id.
+def load_hf(  # noqa: PLR0913 (each is named at the call)
+    model: str, identity: Model, *, dtype: str, device: str, batch_size: int, shared: bool = False
+) -> LM:
+    """Return lm-eval's HF model of a folder or Hub id; shared: with shared beginnings.
 
     Raises CheckpointError if it does not load.
     """
     from lm_eval.models.huggingface import HFLM
 
+    from hebench.harness.prefix import PrefixLM
+
     local = Path(model).expanduser()
     try:
         with quiet():
-            return HFLM(
+            return (PrefixLM if shared else HFLM)(
                 pretrained=str(local) if local.is_dir() else model,
                 revision=identity.revision or "main",
                 dtype=dtype,

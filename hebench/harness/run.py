@@ -33,7 +33,7 @@ from hebench.metrics import text
 from hebench.records import MANIFEST_NAME, MANIFEST_SCHEMA, Model, RunManifest
 
 TRACKS = ("base", "chat", "thinking")
-BACKENDS = ("hf", "openai")
+BACKENDS = ("hf", "prefix", "openai")
 _PACKAGES = (
     "hebench",
     "lm_eval",
@@ -65,7 +65,7 @@ class EvalConfig:
     text: str | None = None  # a text file of the user's, for tasks that read running text
     seed: int = 1234
     track: str = "base"  # base, chat or thinking; the latter two apply the model's chat template
-    backend: str = "hf"  # hf, or openai for a server that speaks its chat-completions API
+    backend: str = "hf"  # hf; prefix, the same with shared beginnings; openai: a chat server
     base_url: str | None = None  # of that server, such as http://localhost:8000/v1
     concurrency: int = 4  # requests at a time to that server
     max_tokens: int | None = None  # of a free answer; None for what each task says
@@ -224,6 +224,7 @@ def _load(config: EvalConfig, identity: Model) -> LM:
         dtype=config.dtype,
         device=config.device,
         batch_size=config.batch_size,
+        shared=config.backend == "prefix",
     )
 
 

@@ -16,8 +16,9 @@ Letters: M models, N items, G clusters (independent units), D draws. Rank 1 is t
 The random numbers are a formula, not a generator's state: `hebench/board/static/stats.js`
 computes the same in the reader's browser. To port `rank_sets`:
 
-1. Order the models by falling score, equal scores by index; all below is in this order, so that
-   the order of rows in a table does not matter. Model 0 (the best) is the reference.
+1. Order the models by falling rint(1e9 score), equal ones by index; all below is in this order, so
+   that neither the order of rows in a table nor the rounding of a mean matters. Model 0, the best,
+   is the reference.
 2. S_ij = (V_i0 + V_j0 - V_ij) / 2. Its Cholesky factor L goes column by column from the left;
    a pivot (S_jj less the squares to its left) that is not above 1e-6 S_jj makes column j zero.
 3. Normal number of draw d, coordinate m: k = d M + m, z = sqrt(-2 ln u(2k)) cos(2 pi u(2k + 1)),
@@ -111,7 +112,7 @@ def rank_sets(
     off = ~np.eye(models, dtype=bool)
     if not (np.isfinite(scores).all() and (variances[off] > 0).all()):
         raise ValueError("expected finite scores and variances above 0 off the diagonal")
-    order = np.argsort(-scores, kind="stable")
+    order = np.argsort(-np.rint(1e9 * scores), kind="stable")
     s, v = scores[order], variances[np.ix_(order, order)]
     x = standard_normals(draws, models) @ _factor((v[:, :1] + v[:1, :] - v) / 2).T
     critical = _widened(_largest_quantile(x, v, level), dof)

@@ -94,7 +94,7 @@ def test_everything_is_there_without_scripts(site: Path, browser: Browser, langu
         page.goto(address(site, f"{language}/compare.html"))
         assert page.locator("table").first.is_visible()
         page.goto(address(site, f"{language}/items/hebench_mini_qa/1.html"))
-        assert page.locator("#qa-001-1").is_visible()
+        assert page.locator("#item-1").is_visible()
     finally:
         context.close()
 
@@ -139,7 +139,8 @@ def test_a_hostile_model_is_shown_harmlessly(site: Path, tab: Page, language: st
         tab.wait_for_load_state("networkidle")
         assert tab.evaluate("window.hacked") is None
         text = tab.locator("body").inner_text()
-        assert not re.search("[\u202a-\u202e\u2066-\u2069]", text), "nothing reorders the page"
+        # U+2068 and U+2069 are the site's own: hebenchText isolates names with them.
+        assert not re.search("[\u202a-\u202e\u2066\u2067]", text), "nothing reorders the page"
         assert len(text) < 400_000
     for path in site.rglob("*"):
         assert ".." not in path.name
@@ -164,7 +165,7 @@ def test_the_keyboard_reaches_the_table_and_sorts_it(site: Path, tab: Page, lang
     else:
         pytest.fail("the table's head cannot be reached with the keyboard")
     tab.keyboard.press("Enter")
-    assert tab.locator("th[aria-sort]").count() == 1
+    assert tab.locator(".track:not([hidden]) th[aria-sort]").count() == 1
     outline = "getComputedStyle(document.activeElement).outlineStyle"
     assert tab.evaluate(outline) != "none"
 

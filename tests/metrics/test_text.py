@@ -107,3 +107,13 @@ def test_every_reference_vector_agrees(shared: Path) -> None:
         found = text.rouge(vector["prediction"], vector["reference"], tokenizer="whitespace")
         for name in text.ROUGE_TYPES:
             assert found[name] == pytest.approx(vector[name], abs=1e-9), vector["id"]
+
+
+def test_rows_of_counts_are_what_the_corpus_scores_add_up() -> None:
+    """An empty answer has no n-gram to count; its reference still has."""
+    pairs = [("הילד אכל תפוח ירוק", ["הילד אכל תפוח", "הילד אכל תפוח ירוק"]), ("", ["גשם כבד"])]
+    bleu, chrf = text.bleu_statistics(pairs), text.chrf_statistics(pairs)
+    assert bleu.tolist() == [[4, 4, 4, 3, 2, 1, 4, 3, 2, 1], [0, 2, 0, 0, 0, 0, 0, 0, 0, 0]]
+    assert chrf.shape == (2, 24)
+    assert chrf[0, :3].tolist() == [15, 15, 15]
+    assert chrf[1, :3].tolist() == [0, 6, 0]

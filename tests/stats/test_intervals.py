@@ -122,3 +122,17 @@ def test_clustered_interval_covers_as_promised() -> None:
             covered[kind] += found.low <= 0.5 <= found.high
     assert 0.93 < covered["clustered"] / 2000 < 0.97
     assert covered["independent"] / 2000 < 0.75  # what ignoring the passages would promise
+
+
+def test_the_standard_error_is_the_one_behind_the_interval_and_never_zero() -> None:
+    scores, labels = [0.1, 0.5, 0.9, 0.3, 0.2, 0.8], list("aabbcc")
+    codes = np.arange(6) // 2
+    found = mean_interval(scores, labels)
+    assert found.standard_error == cluster_standard_error(np.array(scores), codes)
+    assert mean_interval(np.array(scores), codes) == found  # codes are labels too
+    binary = mean_interval([1, 0, 1, 1])
+    assert binary.standard_error == pytest.approx(math.sqrt(0.75 * 0.25 / 3))
+    for constant in (mean_interval([0.0] * 12), mean_interval([1, 0] * 6, list("aabbccddeeff"))):
+        half = (constant.high - constant.low) / 2
+        assert constant.standard_error == pytest.approx(half / 1.959964, rel=1e-6)
+    assert math.isnan(mean_interval([math.nan]).standard_error)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
@@ -15,6 +15,7 @@ def test_benjamini_hochberg_gives_the_published_example() -> None:
     assert (holm(np.array(p)) <= 0.05).sum() == 3
 
 
+@settings(max_examples=15)  # the oracle takes a tenth of a second
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
 def test_both_equal_statsmodels(p: list[float]) -> None:
     values = np.array(p)

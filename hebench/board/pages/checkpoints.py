@@ -52,8 +52,7 @@ class Chart:
     """The scores of one column over training."""
 
     column: Column
-    lines: tuple[svg.Line, ...]  # one a seed, in the order of the run's seeds
-    seeds: tuple[Seed, ...]
+    lines: tuple[svg.Line, ...]  # one for each of the run's seeds, also an empty one
     levels: dict[str, float]
     fitness: Fitness
 
@@ -207,17 +206,14 @@ def _chart(board: Board, column: Column, seeds: dict[Seed, tuple[ModelEntry, ...
         for seed, entries in seeds.items()
     }
     cells = board.cells
-    lines = {
-        seed: _line(entries, [cells[column.key, entry.slug].interval for entry in entries])
-        for seed, entries in found.items()
-        if entries
-    }
-    levels = _levels(reference(board, column.key))
+    lines = [
+        _line(entries, [cells[column.key, entry.slug].interval for entry in entries])
+        for entries in found.values()
+    ]
     return Chart(
         column=column,
-        lines=tuple(lines.values()),
-        seeds=tuple(lines),
-        levels=levels,
+        lines=tuple(lines),
+        levels=_levels(reference(board, column.key)),
         fitness=_fitness(board, column, found),
     )
 
@@ -262,8 +258,13 @@ def _loss_lines(run: Run) -> tuple[svg.Line, ...]:
 
 
 def _fitness(board: Board, column: Column, found: dict[Seed, list[ModelEntry]]) -> Fitness:
-    """Return how fit a column is for choosing among these checkpoints."""
+    """Return how fit a column is for choosing among these checkpoints.
+
+    What no ability scores is chance or the best baseline, whichever is higher: a free answer has
+    no chance level, and a majority label beats chance without any ability.
+    """
     steps = sorted({_step(entry) for entries in found.values() for entry in entries})
+    # A seed that was not run on the column is a row of NaN, which `fitness` leaves out.
     scores = np.full((len(found), len(steps)), math.nan)
     errors = scores.copy()
     for row, entries in enumerate(found.values()):
@@ -274,7 +275,7 @@ def _fitness(board: Board, column: Column, found: dict[Seed, list[ModelEntry]]) 
     return fitness(
         scores,
         steps,
-        column.chance,
+        max(_levels(reference(board, column.key)).values(), default=None),
         models=[None] * len(scores),  # seeds of one model
         errors=errors,
         generative=task_info(column.record_key).output_type == "generate_until",

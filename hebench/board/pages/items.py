@@ -94,7 +94,9 @@ def _column_pages(board: Board, column: Column, facts: ItemFacts) -> Iterator[Pa
             title_values={"task": column.key, "page": number},
             section="tasks",
             styles=("explore.css",),
-            scripts=("assets/core.js", "assets/packed.js", "assets/items.js") if number == 1 else (),
+            scripts=("assets/core.js", "assets/packed.js", "assets/items.js")
+            if number == 1
+            else (),
             context={
                 "column": column,
                 "facts": facts,

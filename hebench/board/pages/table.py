@@ -19,6 +19,7 @@ from hebench.records import ModelEntry, Tombstone
 from hebench.stats.macro import MacroMean, macro_mean
 
 SCRIPTS = ("assets/core.js", "assets/packed.js", "assets/table.js")
+LONG = 50  # rows; a longer table has columns of fixed width, so that sorting it stays quick
 KINDS = ("model", "checkpoint", "baseline")
 
 
@@ -48,6 +49,11 @@ class TrackTable:
     def counted(self) -> tuple[int, ...]:
         """Return the places of the columns that the mean is taken over."""
         return next(iter(self.presets.values()))
+
+    @property
+    def long(self) -> bool:
+        """Return whether the browser need not lay out every row to know the columns' widths."""
+        return sum(len(found) for found in self.rows.values()) > LONG
 
     def keys(self, places: Sequence[int]) -> str:
         """Return the columns at these places as the browser's state names them."""

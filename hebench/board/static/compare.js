@@ -52,8 +52,9 @@
       band: `M${x(row.low)} 4H${x(row.high)}V10H${x(row.low)}`,
       mark: `M${x(row.difference) - 1} 1h2v12h-2`,
       p: chance(row.p), holm: chance(row.holm),
-      verdict: row.holm >= 0.05 ? text("compare.unseen", {points: missed})
-        : text(row.difference > 0 ? "compare.a" : "compare.b"),
+      verdict: row.clusters < 2 ? "" : row.holm < 0.05
+        ? text(row.difference > 0 ? "compare.a" : "compare.b")
+        : text("compare.unseen", {points: missed}),
       test: text("compare." + TESTS.find((test) => row.test.includes(test))),
     });
   }
@@ -112,13 +113,16 @@
     show();
   }
 
-  form.addEventListener("change", ({target: {name, value}, target}) => {
+  form.addEventListener("input", ({target: {name, value}}) => {
+    if (name === "add") return; // not while a reader types
     if (name === "first") chosen = [value, ...chosen.filter((slug) => slug !== value)];
-    if (name === "add") {
-      if (!options[value] || part(value) !== target.closest("[data-track]")) return;
-      chosen = [...new Set([...chosen, value])];
-      target.value = "";
-    }
+    show();
+  });
+  form.addEventListener("change", ({target}) => {
+    const known = target.name === "add" && options[target.value];
+    if (!known || part(target.value) !== part(chosen[0])) return;
+    chosen = [...new Set([...chosen, target.value])];
+    target.value = "";
     show();
   });
   form.addEventListener("click", ({target: {name, value}}) => {

@@ -26,12 +26,15 @@ async function hebenchLoad(name) {
   return hebenchStore[name];
 }
 
-// A string in the page's language, values isolated; `n` chooses the plural form.
+// A string in the page's language; `n` chooses the plural form. Values that are more than a number
+// stand in isolates.
 function hebenchText(key, values = {}) {
   const found = hebenchStrings[key];
   const text = found.other ? found[{1: "one", 2: "two"}[values.n]] || found.other : found;
-  return text.replace(/\{(\w+)\}/g, (_, name) => (typeof values[name] === "number"
-    ? `\u2066${values[name].toLocaleString("en")}\u2069` : `\u2068${values[name]}\u2069`));
+  return text.replace(/\{(\w+)\}/g, (_, name) => {
+    const value = values[name].toLocaleString("en");
+    return /^[\d.,]*$/.test(value) ? value : `\u2068${value}\u2069`;
+  });
 }
 
 // base64 of little-endian numbers, as all browsers' machines hold them.

@@ -212,7 +212,8 @@ var hebenchStats = (() => {
   // scores: M numbers; variances: M*M of the pairs' differences, row by row.
   function rankSets(scores, variances, dof, level = 0.95, draws = 2000) {
     const M = scores.length;
-    const order = [...scores.keys()].sort((i, j) => scores[j] - scores[i] || i - j);
+    const keys = Array.from(scores, (score) => Math.round(1e9 * score));
+    const order = [...keys.keys()].sort((i, j) => keys[j] - keys[i] || i - j);
     const s = Float64Array.from(order, (i) => scores[i]), v = new Float64Array(M * M);
     order.forEach((i, row) => order.forEach((j, k) => { v[row * M + k] = variances[i * M + j]; }));
     const L = factor(v, M), weight = v.map((x) => 1 / x);
@@ -241,7 +242,7 @@ var hebenchStats = (() => {
     const low = Array(M).fill(1), high = Array(M).fill(M), pBest = Array(M);
     for (let j = 0; j < M; j++) {
       pBest[order[j]] = first[j];
-      for (let k = 0; k < j; k++) { // k scored higher
+      for (let k = 0; k < j; k++) { // k scored higher, or as high
         if (!(s[k] - s[j] > critical * Math.sqrt(v[k * M + j]))) continue;
         low[order[j]]++;
         high[order[k]]--;
