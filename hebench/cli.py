@@ -82,7 +82,12 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(help="Requests a forward pass.")] = 8,
     seed: Annotated[int, typer.Option(help="Recorded; greedy answers do not depend on it.")] = 1234,
     track: Annotated[str, typer.Option(help="base, chat or thinking.")] = "base",
-    backend: Annotated[str, typer.Option(help="hf; prefix, which shares what prompts have in common; openai, a server.")] = "hf",
+    backend: Annotated[
+        str,
+        typer.Option(
+            help="hf; prefix, which shares what prompts have in common; openai, a server."
+        ),
+    ] = "hf",
     base_url: Annotated[str | None, typer.Option(help="The server, up to /v1.")] = None,
     concurrency: Annotated[int, typer.Option(help="Requests at a time to the server.")] = 4,
     max_tokens: Annotated[int | None, typer.Option(help="Of a free answer.")] = None,

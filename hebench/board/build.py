@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import rjsmin
 from tqdm import tqdm
 
 from hebench.board import api, packed, show, tabledata
@@ -97,10 +98,13 @@ def build_site(folder: Path, out: Path) -> Path:
 
 
 def _static() -> Iterator[File]:
+    """Yield styles, fonts and scripts; scripts go without their comments and indentation."""
     root = Path(str(resources.files("hebench.board"))) / "static"
-    for path in sorted(root.rglob("*")):
-        if path.is_file():
-            yield File(f"assets/{path.relative_to(root).as_posix()}", path.read_bytes())
+    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        if path.suffix == ".js":
+            content = rjsmin.jsmin(content.decode("utf-8")).encode("utf-8")
+        yield File(f"assets/{path.relative_to(root).as_posix()}", content)
 
 
 def _render(page: Page, site: Site, language: str) -> bytes:

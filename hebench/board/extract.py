@@ -104,15 +104,15 @@ def _metrics(samples: list[Sample], path: Path) -> dict[str, tuple[float | None,
     names = [name for name in samples[0].get("metrics", ()) if _is_number(samples[0].get(name))]
     if "score" not in names:
         names.insert(0, "score")
-    found = {}
+    found: dict[str, tuple[float | None, ...]] = {}
     for name in names:
         key = name if _is_number(samples[0].get(name)) else "acc"
-        values = [sample.get(key) for sample in samples]
-        if not all(_is_number(value) for value in values):
+        values = [float(sample[key]) for sample in samples if _is_number(sample.get(key))]
+        if len(values) != len(samples):
             raise DataError(f"{path}: expected a number in {key!r} of every line")
-        if any(math.isinf(value) for value in values):
+        if any(map(math.isinf, values)):
             raise DataError(f"{path}: expected finite values in {key!r}, found an infinite one")
-        found[name] = tuple(None if math.isnan(value) else float(value) for value in values)
+        found[name] = tuple(None if math.isnan(value) else value for value in values)
     if all(value is None for value in found["score"]):
         raise DataError(f"{path}: no item could be judged; there is nothing to show")
     return found

@@ -12,6 +12,7 @@ a reason that the site shows. At most one live record holds a model's scores for
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -31,6 +32,7 @@ from hebench.records import (
 )
 
 MAX_REASON = 1_000  # characters
+FILE_NAME = re.compile(r"\d{4}-\d\d-\d\d-[0-9a-f]{12}\.json\.gz")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +134,11 @@ def withdraw(folder: Path, name: str, reason: str, *, on: str | None = None) -> 
 def _read_all(folder: Path, models: dict[str, ModelEntry]) -> Iterator[Stored]:
     for path in sorted((folder / "results").glob("*/*.json.gz")):
         record = read_record(path)
+        if not FILE_NAME.fullmatch(path.name) or not path.name.startswith(record.added):
+            raise DataError(
+                f"{path}: expected a name like {record.added}-0123456789ab.json.gz; add runs with "
+                "hebench board add"
+            )
         if record.model != path.parent.name:
             raise DataError(f"{path}: is of model {record.model}; move it to that folder")
         if record.model in models and models[record.model].track != record.track:

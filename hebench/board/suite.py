@@ -157,20 +157,21 @@ def packaged_docs(task: str) -> dict[str, Doc]:
 def _read(path: Path) -> dict[str, Any]:
     """Return a task file merged over what it includes; functions stay dotted names."""
     try:
-        config = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        config: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except yaml.YAMLError as error:
         raise DataError(f"{path}: expected YAML, found {error}") from error
-    if "include" in config:
-        return _read(path.parent / config["include"]) | config
-    found: dict[str, Any] = config
-    return found
+    return _read(path.parent / config["include"]) | config if "include" in config else config
 
 
 class _Loader(yaml.SafeLoader):
     """Safe YAML in which `!function a.b.c` is the string `a.b.c`."""
 
 
-_Loader.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))
+def _dotted_name(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
+    return str(loader.construct_scalar(node))
+
+
+_Loader.add_constructor("!function", _dotted_name)
 
 
 def _function(dotted: str) -> Callable[..., Any]:

@@ -52,20 +52,17 @@ def verify(folder: Path, site: Path) -> tuple[int, int]:
 def _difference(name: str, expected: bytes, found: bytes) -> str:
     if Path(name).suffix not in _TEXT:
         return "the file is not the one that is built; build the site anew"
-    lines = [_lines(content.decode("utf-8", errors="replace")) for content in (expected, found)]
-    for change in difflib.SequenceMatcher(None, *lines, autojunk=False).get_opcodes():
-        if change[0] != "equal":
-            wanted, shown = (
-                " ".join(part[start:stop])[:160] or "nothing"
-                for part, start, stop in zip(
-                    lines, (change[1], change[3]), (change[2], change[4]), strict=True
-                )
-            )
-            return f"the records give {wanted!r}, the page shows {shown!r}"
+    wanted, shown = (_pieces(content.decode("utf-8", "replace")) for content in (expected, found))
+    matcher = difflib.SequenceMatcher(None, wanted, shown, autojunk=False)
+    for kind, start, stop, other_start, other_stop in matcher.get_opcodes():
+        if kind != "equal":
+            right = " ".join(wanted[start:stop])[:160] or "nothing"
+            wrong = " ".join(shown[other_start:other_stop])[:160] or "nothing"
+            return f"the records give {right!r}, the page shows {wrong!r}"
     return "the file differs in white space; build the site anew"
 
 
-def _lines(text: str) -> list[str]:
+def _pieces(text: str) -> list[str]:
     """Return the pieces of a page between tags and line ends, so that a number stands alone."""
     return [piece for piece in re.split(r"(<[^>]*>)|[\n,]", text) if piece and piece.strip()]
 

@@ -158,10 +158,13 @@ def _factor(covariance: Floats) -> Floats:
 
 def _largest_quantile(x: Floats, variances: Floats, level: float) -> float:
     """Return the `level` quantile over draws of the largest standardised difference."""
-    largest = np.zeros(len(x))
-    for i in range(x.shape[1] - 1):
-        squares = (x[:, i + 1 :] - x[:, i : i + 1]) ** 2 / variances[i, i + 1 :]
-        np.maximum(largest, squares.max(axis=1), out=largest)
+    rows = np.ascontiguousarray(x.T)  # (M, D): the work is in place and along memory
+    largest, room = np.zeros(len(x)), np.empty_like(rows)
+    for i in range(len(rows) - 1):
+        squares = np.subtract(rows[i + 1 :], rows[i], out=room[i + 1 :])
+        squares *= squares
+        squares /= variances[i, i + 1 :, None]
+        np.maximum(largest, squares.max(axis=0), out=largest)
     return math.sqrt(np.sort(largest)[math.ceil(level * len(x)) - 1])
 
 

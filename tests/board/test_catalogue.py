@@ -246,8 +246,6 @@ def test_every_string_is_there_and_plurals_have_their_forms(language: str) -> No
 
 def test_both_languages_count_and_name_the_same_values() -> None:
     for key in KEYS:
-        counts = [set(forms(key, language)) != {""} for language in LANGUAGES]
-        assert counts[0] == counts[1], key
         wanted = places(forms(key, "en").get("other", forms(key, "en").get("", "")))
         for language in LANGUAGES:
             for name, text in forms(key, language).items():
@@ -259,9 +257,10 @@ def test_both_languages_count_and_name_the_same_values() -> None:
 
 def test_a_string_that_counts_takes_its_number_as_n() -> None:
     for key in KEYS:
-        if set(forms(key, "en")) != {""}:
-            for language in LANGUAGES:
-                assert "n" in places(forms(key, language)["other"]), key
+        found = [forms(key, language) for language in LANGUAGES]
+        if any("other" in own for own in found):
+            for own in found:  # a language may say any number in one form
+                assert "n" in places(own.get("other", own.get("", ""))), key
 
 
 # ------------------------------------------------------------------------------ clean
@@ -297,8 +296,7 @@ def test_every_string_is_made_with_its_values_isolated(language: str) -> None:
     texts = Texts(language)
     for key in KEYS:
         values = {name: "ערך" for text in forms(key, language).values() for name in places(text)}
-        counted = set(forms(key, language)) != {""}
-        for n in (1, 2, 5) if counted else ("x",):
+        for n in (1, 2, 5):
             made = texts.text(key, **(values | {"n": n}))
             assert "{" not in made and "{" not in texts.plain(key, **(values | {"n": n})), key
 

@@ -156,6 +156,7 @@ def test_models_are_chosen_swapped_and_dropped(site: Path, tab: Page) -> None:
     expect(tab.locator("table.pair")).to_have_count(2)
     tab.locator("#chosen input[value=model-b]").check()
     expect(tab.locator("#result h2").first).to_contain_text("Model B")
+    assert tab.evaluate("document.activeElement.value") == "model-b", "focus stays"
     tab.locator("#chosen button[value=model-a]").click()
     expect(tab.locator("table.pair")).to_have_count(1)
     assert "models=model-b%2Cbaseline-random" in tab.url
@@ -173,7 +174,11 @@ def test_tracks_do_not_mix(site: Path, tab: Page) -> None:
 
 
 def test_an_address_with_nonsense_shows_a_comparison(site: Path, tab: Page) -> None:
-    opened(site, tab, "en/compare.html#models=../../x,<b>,model-a&columns=zzz&cluster=-4&q=%F0")
+    opened(
+        site,
+        tab,
+        "en/compare.html#models=../../x,<b>,toString,model-a&columns=zzz&cluster=-4&q=%F0",
+    )
     assert tab.locator("#chosen li").count() == 2
 
 

@@ -110,6 +110,14 @@ def test_a_record_needs_its_model_and_its_folder(tmp_path: Path) -> None:
         read_store(folder)
 
 
+def test_a_record_keeps_the_name_it_was_given(tmp_path: Path) -> None:
+    folder = board(tmp_path / "board", a=entry())
+    path = store(folder, made_record("a", {KEY: made_task(KEY, 0.5, 1)}))
+    path.rename(path.with_name("best-run.json.gz"))
+    with pytest.raises(DataError, match="expected a name like 2026-11-01-"):
+        read_store(folder)
+
+
 # --------------------------------------------------------------------------- untrusted records
 
 TASK_CHANGES: list[tuple[dict[str, Any], str]] = [

@@ -169,6 +169,8 @@ def command(record: RunRecord) -> str:
         last = [f"--track {record.track}", f"--out runs/{record.model}"]
         if settings["backend"] == "openai":
             last.insert(0, '--backend openai --base-url "$BASE_URL"')
+        elif settings["backend"] == "prefix":
+            last.insert(0, "--backend prefix")
     parts.append(f"--tasks {_quoted(tasks)}")
     split = next((task.split for task in record.tasks.values() if task.split), None)
     if split and settings["backend"] != _PLAIN:

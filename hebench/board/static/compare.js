@@ -2,10 +2,11 @@
 "use strict";
 (() => {
   const byId = (id) => document.getElementById(id), text = hebenchText, fill = hebenchFill;
-  const form = byId("compare"), out = byId("result"), filters = ["q", "cluster", "differ"].map(byId);
+  const form = byId("compare"), filters = ["q", "cluster", "differ"].map(byId);
   const all = (selector) => [...form.querySelectorAll(selector)];
   const options = Object.fromEntries(all("option").map((option) => [option.value, option]));
-  const name = (slug) => options[slug].label, part = (slug) => options[slug].closest("[data-track]");
+  const name = (slug) => options[slug].label;
+  const part = (slug) => options[slug].closest("[data-track]"); // its track's controls
   const TESTS = ["McNemar", "cluster", "paired", "macro", "one"]; // parts of the tests' names
   let chosen = [], turn = 0; // slugs, the reference first
 
@@ -64,11 +65,11 @@
     const tests = pairs.flat().filter((row) => row.n), a = name(chosen[0]);
     hebenchStats.holm(tests.map((row) => row.p)).forEach((p, i) => { tests[i].holm = p; });
     const scale = Math.max(...tests.flatMap((row) => [-row.low, row.high]));
-    out.replaceChildren(...pairs.map((rows, i) => fill("pair", {
+    const parts = pairs.map((rows, i) => fill("pair", {
       head: text("compare.pair", {a, b: name(chosen[i + 1])}),
       rows: rows.map((row) => line(row, scale, q)),
-    })));
-    if (pairs.length > 1) out.append(fill("means", {
+    }));
+    if (pairs.length > 1) parts.push(fill("means", {
       head: pairs[0].map(({key}) => fill("head", {title: title(key)})),
       rows: chosen.map((slug, m) => fill("model", {
         title: name(slug),
@@ -76,6 +77,7 @@
           fill("cell", {mean: hebenchPercent(m ? row.meanB : row.meanA)})),
       })),
     }));
+    byId("result").replaceChildren(...parts);
     byId("family").textContent =
       text(tests.length ? "compare.family" : "compare.choose", {n: tests.length}) +
       (lost ? ` ${text("compare.lost", {n: lost})}` : "");
@@ -87,9 +89,15 @@
     history.replaceState(null, "", hebenchHash({models: chosen, columns: keys, ...view}));
     for (const other of all("[data-track]")) other.hidden = other !== own;
     for (const tab of all("nav a")) tab.ariaCurrent = tab.id === `to-${own.dataset.track}` || null;
+    const focused = document.activeElement.name; // what is drawn anew loses it
     byId("chosen").replaceChildren(...chosen.map((slug, i) => fill("choice", {
-      slug, name: name(slug), checked: i ? undefined : "", drop: text("compare.drop", {a: name(slug)}),
+      slug,
+      name: name(slug),
+      checked: i ? undefined : "",
+      drop: text("compare.drop", {a: name(slug)}),
     })));
+    if (focused === "first") byId("chosen").querySelector("input").focus();
+    if (focused === "drop") own.querySelector("[name=add]").focus();
     const [columns, ...files] = await Promise.all(
       ["columns", ...chosen.map((slug) => `scores/${slug}`)].map(hebenchLoad));
     const wanted = columns.filter(({key}) => keys.includes(key));
@@ -101,7 +109,7 @@
   // The view of the hash; what it does not say is as the page was made: two models, first columns.
   function restore() {
     const {models, columns} = hebenchRestore(filters);
-    const known = (models || "").split(",").filter((slug) => slug in options);
+    const known = (models || "").split(",").filter((slug) => options[slug]?.label);
     const own = part(known[0] || Object.keys(options)[0]);
     chosen = known.filter((slug) => part(slug) === own);
     for (const option of own.querySelectorAll("option")) {
@@ -119,7 +127,7 @@
     show();
   });
   form.addEventListener("change", ({target}) => {
-    const known = target.name === "add" && options[target.value];
+    const known = target.name === "add" && options[target.value]?.label;
     if (!known || part(target.value) !== part(chosen[0])) return;
     chosen = [...new Set([...chosen, target.value])];
     target.value = "";
