@@ -42,7 +42,7 @@ baselines: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
-	$(BIN)/python benchmarks/statistics.py
+	$(BIN)/python benchmarks/stats_speed.py
 	$(BIN)/python benchmarks/site.py
 
 clean:

@@ -87,7 +87,10 @@ def make_board(folder: Path) -> None:
 
 
 def first_page_bytes(site: Path) -> tuple[int, int]:
-    """Return the compressed size of all that the first page loads, and our JavaScript's size."""
+    """Return the compressed size of all that the first page loads, and its scripts' own size.
+
+    stats.js counts as its script: it is loaded when a reader chooses other columns.
+    """
     page = site / "he" / "index.html"
     text = page.read_text(encoding="utf-8")
     found = {page}
@@ -100,7 +103,60 @@ def first_page_bytes(site: Path) -> tuple[int, int]:
         path.stat().st_size if path.suffix == ".woff2" else len(gzip.compress(path.read_bytes()))
         for path in found
     )
-    return compressed, sum(path.stat().st_size for path in (site / "assets").glob("*.js"))
+    scripts = {path for path in found if path.suffix == ".js"} | {site / "assets" / "stats.js"}
+    return compressed, sum(path.stat().st_size for path in scripts)
+
+
+# Script and layout of an action, without waiting for the screen.
+SORT = """() => {
+  const button = document.querySelectorAll(".track thead button.sort")[10];
+  const start = performance.now();
+  button.click();
+  document.querySelector("table").getBoundingClientRect();
+  return performance.now() - start;
+}"""
+FILTER = """(words) => {
+  const field = document.querySelector("input[name=q]");
+  const start = performance.now();
+  field.value = words;
+  field.dispatchEvent(new Event("input", {bubbles: true}));
+  document.querySelector("table").getBoundingClientRect();
+  return performance.now() - start;
+}"""
+# From the files' text to the result: unpacking, every column's test, and the mean over them.
+COMPARE = """async () => {
+  const [columns, a, b] = await Promise.all(
+    ["columns", "scores/model-000", "scores/model-001"].map(hebenchLoad));
+  const start = performance.now();
+  const results = columns.map(({key, n, codes}) => hebenchStats.pairedDifference(
+    hebenchScores(a[key], n), hebenchScores(b[key], n), null));
+  hebenchStats.macroDifference(results);
+  hebenchStats.holm(results.map((result) => result.p));
+  return [performance.now() - start, results.reduce((sum, result) => sum + result.n, 0)];
+}"""
+
+
+def time_page(site: Path, chromium: str) -> None:
+    """Print the times of a sort, a filter and a comparison, medians of nine."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=FLAGS)
+        tab = browser.new_page(viewport={"width": 1280, "height": 900})
+        tab.goto((site / "en" / "index.html").as_uri())
+        tab.wait_for_load_state("networkidle")
+        sort = np.median([tab.evaluate(SORT) for _ in range(9)])
+        print(f"| sort of {MODELS} rows | {sort:.0f} ms | 100 ms |")
+        words = ["model 1", "", "29", "", "model 0", "", "12", "", "7"]
+        found = np.median([tab.evaluate(FILTER, word) for word in words])
+        print(f"| filter of {MODELS} rows | {found:.0f} ms | 100 ms |")
+        tab.goto((site / "en" / "compare.html").as_uri())
+        tab.wait_for_load_state("networkidle")
+        times = [tab.evaluate(COMPARE) for _ in range(9)]
+        assert times[0][1] == TASKS * (ITEMS // TASKS), "every item is compared"
+        middle = np.median([milliseconds for milliseconds, _ in times])
+        print(f"| compare of two models, {times[0][1]:,} items | {middle:.0f} ms | 300 ms |")
+        browser.close()
 
 
 def main() -> None:
@@ -118,7 +174,7 @@ def main() -> None:
         print(f"| build | {seconds:.0f} s | 60 s |\n| its memory | {memory:.2f} GB | 2 GB |")
         compressed, script = first_page_bytes(board / "site")
         print(f"| first page, compressed, with fonts | {compressed / 1e3:.0f} kB | 150 kB |")
-        print(f"| all of our JavaScript | {script / 1e3:.1f} kB | 25 kB |")
+        print(f"| its JavaScript, with what it loads later | {script / 1e3:.1f} kB | 25 kB |")
         chromium = shutil.which("chromium") or shutil.which("google-chrome")
         if chromium is None:
             print("\nNo Chromium here: the page itself was not timed.")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hebench.board.extract import extract
 from hebench.board.read import read_run
 from hebench.models.baselines import TITLES
 from hebench.models.demo import DEMO_TASKS, MODEL_NAME
@@ -107,6 +108,33 @@ def test_the_stock_command_gives_the_same_scores(
         assert task.items == theirs.tasks[name].items
         assert task.scores == theirs.tasks[name].scores, name
         assert task.metrics == theirs.tasks[name].metrics, name
+
+
+def test_shared_beginnings_give_the_stock_scores(
+    demo: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """In float32, on a task of each kind: what `--backend prefix` promises."""
+    (model,) = Path(environment["HEBENCH_CACHE"]).glob("models/*")
+    names = ("hebench_mini_sentiment", "hebench_mini_qa")
+    for backend in ("hf", "prefix"):
+        options = ["--tasks", ",".join(names), "--limit", "3", "--dtype", "float32"]
+        options += ["--backend", backend, "--out", str(tmp_path / backend)]
+        subprocess.run(
+            [*HEBENCH, "eval", str(model), *options],
+            env=environment,
+            check=True,
+            capture_output=True,
+        )
+    stock, ours = (
+        extract(tmp_path / backend, model="m", added="2026-01-01") for backend in ("hf", "prefix")
+    )
+    assert ours.tasks["hebench_mini_qa"].answers == stock.tasks["hebench_mini_qa"].answers
+    likelihoods = [run.tasks["hebench_mini_sentiment"].answers or () for run in (stock, ours)]
+    pairs = zip(*likelihoods, strict=True)
+    for theirs, mine in pairs:
+        assert mine == pytest.approx(theirs, abs=1e-4)
+    for name in names:
+        assert ours.tasks[name].metrics == stock.tasks[name].metrics
 
 
 def test_the_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
