@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hebench.errors import ConfigError, HebenchError
+from hebench.errors import ConfigError, HebenchError, one_line
 
 if TYPE_CHECKING:
     from hebench.board.compare_runs import RunComparison
@@ -35,7 +35,10 @@ app.add_typer(tasks_app, name="tasks")
 app.add_typer(data_app, name="data")
 app.add_typer(board_app, name="board")
 
+# No room, no leave, or a path that is no file or no folder.
 _USER_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EFBIG}
+_USER_ERRNOS |= {errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
+_MESSAGE = 4_000  # characters: some list what there is
 
 Include = Annotated[
     list[Path] | None, typer.Option("--include-path", help="A further folder of task files.")
@@ -58,7 +61,7 @@ def main() -> None:
             print("hebench: interrupted; the same command goes on from here", file=sys.stderr)
         raise
     except HebenchError as error:
-        print(f"hebench: {error}", file=sys.stderr)
+        print(f"hebench: {one_line(error, _MESSAGE)}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         if error.errno not in _USER_ERRNOS:
@@ -476,9 +479,9 @@ def board_check(
 
     report = check_board(board, prompt_hash=prompt_sha256, against=against)
     for line in report.unchecked:
-        print(f"not checked: {line}")
+        print(f"not checked: {one_line(line)}")
     for line in report.problems:
-        print(line, file=sys.stderr)
+        print(one_line(line), file=sys.stderr)
     if report.problems:
         raise HebenchError(f"{len(report.problems)} problems in {board} (see above)")
     if preview:

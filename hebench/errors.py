@@ -29,6 +29,10 @@ class CheckpointError(HebenchError):
     """A model folder that is absent or is not a model."""
 
 
-def one_line(error: BaseException) -> str:
-    """Return an error's text as one bounded line, for messages that name its cause."""
-    return " ".join(str(error).split())[:400] or type(error).__name__
+def one_line(error: object, limit: int = 400) -> str:
+    """Return an error's text as one bounded line, for messages that name its cause.
+
+    What does not print is left out: a text from a stranger's file must not steer a terminal.
+    """
+    text = " ".join(str(error).split())
+    return "".join(char for char in text if char.isprintable())[:limit] or type(error).__name__

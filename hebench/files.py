@@ -17,7 +17,7 @@ from typing import Any
 
 import platformdirs
 
-from hebench.errors import ConfigError, DataError
+from hebench.errors import ConfigError, DataError, one_line
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -62,7 +62,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
     Raises DataError naming file and line where a line is not a JSON object.
     """
-    with path.open(encoding="utf-8") as stream:
+    with path.open("rb") as stream:  # bytes: a line that is no UTF-8 is named, too
         for number, line in enumerate(stream, start=1):
             if not line.strip():
                 continue
@@ -72,6 +72,11 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 raise DataError(
                     f"{path} line {number}: expected JSON, found {error.msg} at column "
                     f"{error.colno}; restore the file"
+                ) from error
+            except (ValueError, RecursionError) as error:
+                found = one_line(error)
+                raise DataError(
+                    f"{path} line {number}: expected JSON, found {found}; restore the file"
                 ) from error
             if not isinstance(value, dict):
                 raise DataError(

@@ -81,14 +81,14 @@ class RunManifest:
     def read(cls, folder: Path) -> "RunManifest | None":
         """Return the manifest of a run folder, or None where there is none.
 
-        Raises DataError if it is not JSON, of another schema, or has other keys.
+        Raises DataError if it is not JSON, of another schema, or has other keys or another model.
         """
         path = folder / MANIFEST_NAME
         if not path.is_file():
             return None
         try:
             content: Any = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(
                 f"{path}: expected JSON, found {error}; run the evaluation anew"
             ) from error
@@ -104,8 +104,11 @@ class RunManifest:
                 f"{path}: keys missing: {sorted(expected - found)}, unknown: "
                 f"{sorted(found - expected)}; run the evaluation anew"
             )
-        content["model"] = Model(**content["model"])
-        content["tasks"] = tuple(content["tasks"])
+        try:
+            content["model"] = Model(**content["model"])
+            content["tasks"] = tuple(content["tasks"])
+        except TypeError as error:
+            raise DataError(f"{path}: {error}; run the evaluation anew") from error
         return cls(**content)
 
 

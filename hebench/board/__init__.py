@@ -1,1 +1,1 @@
-"""From run folders to the page that shows them."""
+"""From run folders to the leaderboard: its records, their check, and the site that shows them."""

@@ -80,7 +80,10 @@ def build_site(folder: Path, out: Path) -> Path:
     The old site stays until the new one is whole. Raises ConfigError if `out` holds anything
     but a site, DataError as `load_site` does.
     """
-    if out.exists() and any(out.iterdir()) and not (out / MARKER).exists():
+    out = out.resolve()  # of "." or of a link there is no neighbour
+    if Path.cwd().is_relative_to(out):
+        raise ConfigError(f"{out}: this command runs there; choose a folder that may be replaced")
+    if out.exists() and not (out.is_dir() and ((out / MARKER).exists() or not any(out.iterdir()))):
         raise ConfigError(f"{out}: expected an empty folder or an earlier site; choose another")
     site = load_site(folder)
     new, old = (out.with_name(f".{out.name}.{state}") for state in ("new", "old"))
@@ -88,6 +91,8 @@ def build_site(folder: Path, out: Path) -> Path:
         shutil.rmtree(stale, ignore_errors=True)
     for file in tqdm(site_files(site), desc="site", unit="file", disable=None):
         path = new / file.path
+        if path.exists():
+            raise DataError(f"{file.path}: two pages want this place; rename the task or run")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(file.content)
     if out.exists():

@@ -1,7 +1,7 @@
 """Every string of the site in Hebrew and English, and how values stand in it.
 
-    >>> Texts("en").text("table.hidden", n=3)
-    Markup('<span class="ltr">3</span> rows are hidden')
+    >>> Texts("en").text("model.columns_n", n=3)
+    Markup('<span class="ltr">3</span> tasks')
 
 Strings live in `strings/*.toml`, one table a key with `he` and `en`; a string that counts has
 `one`, `two` and `other` in place of a text (English needs no `two`). Values are isolated, so

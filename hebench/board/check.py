@@ -46,8 +46,11 @@ def check_board(
 
     prompt_hash: what the harness says of the prompts; None compares the records among
     themselves. against: the folder as it was before; its records must be there unchanged.
-    Raises DataError, as `read_store`, for what cannot be read at all.
+    Raises DataError, as `read_store`, for what cannot be read at all, and for no folder.
     """
+    for place in (folder, against or folder):
+        if not place.is_dir():
+            raise DataError(f"expected a leaderboard's folder, found none at {place}")
     _, stored = read_store(folder)
     problems = [] if against is None else list(_lost(folder, against))
     unchecked: list[str] = []
@@ -64,16 +67,19 @@ def check_board(
             if task.version != info.version:
                 problems.append(f"{where}: version {task.version}, hebench has {info.version}")
                 continue
+            if task.split and not info.has_splits:
+                problems.append(f"{where}: hebench's task has no split {task.split}")
+                continue
             try:
                 docs = info.docs(task.split)
+                found = _item_problems(task, docs)
+                if prompt_hash and item.record.track == "base" and not found:
+                    expected = prompt_hash(info.name, task.split, len(task.items))
+                    if expected != task.prompt_sha256:
+                        found.append("its prompts are not those of hebench's task")
             except DataError as error:
                 unchecked.append(f"{where}: {error}")
                 continue
-            found = _item_problems(task, docs)
-            if prompt_hash and item.record.track == "base" and not found:
-                expected = prompt_hash(info.name, task.split, len(task.items))
-                if expected != task.prompt_sha256:
-                    found.append("its prompts are not those of hebench's task")
             problems += [f"{where}: {problem}" for problem in found]
             if not found and task.answers is not None:
                 wrong = list(_wrong_scores(info, task, docs))
@@ -90,7 +96,9 @@ def _lost(folder: Path, against: Path) -> Iterator[str]:
     for path in sorted((against / "results").glob("*/*")):
         name = path.relative_to(against)
         now = folder / name
-        if not now.is_file():
+        if not path.is_file():
+            continue
+        if now.is_symlink() or not now.is_file():
             yield f"{name}: was on the board and is gone; withdraw a record, never delete it"
         elif now.read_bytes() != path.read_bytes():
             yield f"{name}: was on the board and has changed; add a new record instead"
@@ -132,15 +140,20 @@ def _wrong_scores(info: TaskInfo, task: TaskRecord, docs: Sequence[Doc]) -> Iter
             continue  # cut when it was kept: the score is of all of it
         try:
             scored = info.score(doc, answer)
-        except (ValueError, TypeError, KeyError, IndexError) as error:
+            wrong = [
+                name
+                for name, values in task.metrics.items()
+                if name in scored and not _same(scored[name], values[place])
+            ]
+        # AttributeError: numbers where the scorer reads a text.
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             yield f"item {task.items[place]}: its answer cannot be scored ({error!r})"
             continue
-        for name, values in task.metrics.items():
-            if name in scored and not _same(scored[name], values[place]):
-                yield (
-                    f"item {task.items[place]}: {name} {values[place]} does not follow from its "
-                    f"answer, which scores {scored[name]}"
-                )
+        for name in wrong:
+            yield (
+                f"item {task.items[place]}: {name} {task.metrics[name][place]} does not follow "
+                f"from its answer, which scores {scored[name]}"
+            )
 
 
 def _same(expected: Any, found: float | None) -> bool:

@@ -14,18 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hebench.board.numbers import CORPUS_SCORES
 from hebench.errors import DataError
 from hebench.records import RunRecord, TaskRecord
 from hebench.stats.multiplicity import holm
 from hebench.stats.paired import Comparison, MacroDifference, compare, macro_difference
-from hebench.stats.resample import (
-    CorpusDifference,
-    bleu_from_statistics,
-    chrf_from_statistics,
-    paired_corpus_bootstrap,
-)
-
-_CORPUS = {"bleu_corpus": bleu_from_statistics, "chrf_corpus": chrf_from_statistics}
+from hebench.stats.resample import CorpusDifference, paired_corpus_bootstrap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +109,6 @@ def _corpus(first: TaskRecord, second: TaskRecord) -> dict[str, CorpusDifference
         name: paired_corpus_bootstrap(
             np.array(first.parts[name]), np.array(second.parts[name]), score, first.clusters
         )
-        for name, score in _CORPUS.items()
+        for name, score in CORPUS_SCORES.items()
         if name in first.parts and name in second.parts
     }

@@ -10,10 +10,12 @@ them as metrics' parts, so that BLEU, chrF++, macro-F1 and bits per byte are rec
 """
 
 import math
+import re
 from pathlib import Path, PurePath
 from typing import Any
 
 from hebench.board.read import newest_results, read_results, read_run, samples_path
+from hebench.board.require import LARGEST, is_finite
 from hebench.board.suite import column_key, suite
 from hebench.errors import DataError
 from hebench.files import read_jsonl, sha256_of_json
@@ -43,6 +45,7 @@ SETTINGS = (
     "requests_truncated",
     "requests_failed",
 )
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]+)?")
 _MANIFEST_SETTINGS = SETTINGS[SETTINGS.index("backend") :]
 Sample = dict[str, Any]
 
@@ -94,14 +97,16 @@ def _task_record(scores: TaskScores, split: str | None, path: Path) -> TaskRecor
         items=scores.items,
         clusters=clusters if len(codes) < len(clusters) else None,
         metrics=_metrics(samples, path),
-        parts=_parts(samples),
+        parts=_parts(samples, path),
         answers=_answers(samples),
     )
 
 
 def _metrics(samples: list[Sample], path: Path) -> dict[str, tuple[float | None, ...]]:
     """Return the values of every metric that is a number for each item; NaN becomes None."""
-    names = [name for name in samples[0].get("metrics", ()) if _is_number(samples[0].get(name))]
+    listed = samples[0].get("metrics")
+    texts = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+    names = [name for name in texts if _is_number(samples[0].get(name))]
     if "score" not in names:
         names.insert(0, "score")
     found: dict[str, tuple[float | None, ...]] = {}
@@ -118,12 +123,14 @@ def _metrics(samples: list[Sample], path: Path) -> dict[str, tuple[float | None,
     return found
 
 
-def _parts(samples: list[Sample]) -> dict[str, tuple[tuple[float, ...], ...]]:
+def _parts(samples: list[Sample], path: Path) -> dict[str, tuple[tuple[float, ...], ...]]:
     """Return what corpus metrics add up, item by item, as `hebench.board.numbers` reads it."""
     found: dict[str, tuple[tuple[float, ...], ...]] = {}
     for name in ("bits_per_byte", "macro_f1"):
         pairs = [sample.get(name) for sample in samples]
         if all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+            if not all(is_finite(value) for pair in pairs if pair for value in pair):
+                raise DataError(f"{path}: expected two finite numbers in {name!r} of every line")
             found[name] = tuple((float(pair[0]), float(pair[1])) for pair in pairs if pair)
     for name, statistics in (
         ("bleu_corpus", text.bleu_statistics),
@@ -131,6 +138,8 @@ def _parts(samples: list[Sample]) -> dict[str, tuple[tuple[float, ...], ...]]:
     ):
         pairs = [sample.get(name) for sample in samples]
         if all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+            if not all(isinstance(pair[1], list) and pair[1] for pair in pairs if pair):
+                raise DataError(f"{path}: expected an answer and references in {name!r}")
             rows = statistics([(str(pair[0]), list(pair[1])) for pair in pairs if pair])
             found[name] = tuple(tuple(float(value) for value in row) for row in rows)
     return found
@@ -144,19 +153,24 @@ def _answers(samples: list[Sample]) -> tuple[Answer, ...] | None:
         if not isinstance(answers, list) or not answers:
             return None
         first = answers[0]
-        if isinstance(first, str) and sample.get("arguments", {}).get("gen_args_0", {}).get(
-            "arg_1"
-        ):
+        if isinstance(first, str) and _is_generated(sample):
             found.append(first[:MAX_ANSWER])
         else:
-            values = [answer[0] if isinstance(answer, list) else answer for answer in answers]
             try:
+                values = [answer[0] if isinstance(answer, list) else answer for answer in answers]
                 found.append(tuple(float(value) for value in values))
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError, IndexError):
                 return None
     if any(isinstance(answer, tuple) and not all(map(math.isfinite, answer)) for answer in found):
         return None
     return tuple(found)
+
+
+def _is_generated(sample: Sample) -> bool:
+    """Return whether the request had options of generation, and not a text to score."""
+    arguments = sample.get("arguments")
+    request = arguments.get("gen_args_0") if isinstance(arguments, dict) else None
+    return isinstance(request, dict) and bool(request.get("arg_1"))
 
 
 def _chance(samples: list[Sample]) -> float | None:
@@ -214,7 +228,7 @@ def _settings(run: Run, content: dict[str, Any]) -> dict[str, Any]:
             if isinstance(content.get(key), str)
         },
         "hardware": {},
-        "seconds": round(float(seconds), 1) if seconds.replace(".", "", 1).isdigit() else None,
+        "seconds": round(float(seconds), 1) if _SECONDS.fullmatch(seconds) else None,
     }
 
 
@@ -227,4 +241,5 @@ def _scalar(value: Any) -> str | int | float | None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Return whether a value is a number, NaN (not judged) too, that fits into a float."""
+    return isinstance(value, float) or (type(value) is int and abs(value) < LARGEST)

@@ -18,12 +18,15 @@ from typing import Any
 
 import yaml
 
-from hebench.board.require import is_date, is_finite, require
-from hebench.errors import DataError
+from hebench.board.require import is_date, is_finite, is_text, is_whole, read_plain, require
+from hebench.errors import DataError, one_line
 from hebench.files import write_atomically
 from hebench.records import Checkpoint, ModelEntry, RunRecord
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
+LINK = re.compile(r"https://[!#-&(-;=?-~]{3,300}")  # ASCII; no quotes, no angles
+MAX_BYTES = 20_000_000  # of models.yaml
+MAX_LOSS = 1e6
 TRACKS = ("base", "chat", "thinking")
 KINDS = ("model", "baseline")
 
@@ -32,14 +35,9 @@ def read_models(folder: Path) -> dict[str, ModelEntry]:
     """Return the entries of `models.yaml` by slug. Raises DataError naming the entry."""
     path = folder / "models.yaml"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        return _parsed(read_plain(path, MAX_BYTES), path)
     except FileNotFoundError:
         return {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: expected YAML, found {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: expected a mapping of slugs to models")
-    return {slug: _entry(slug, value, path) for slug, value in content.items()}
 
 
 def slugify(name: str) -> str:
@@ -47,30 +45,67 @@ def slugify(name: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")[:80].strip("-.")
 
 
-def _entry(slug: str, value: Any, path: Path) -> ModelEntry:
-    where = f"{path}, {slug}"
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a key that stands twice is a mistake: the first would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping. Raises ConstructorError for a key that stands twice."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            name = key.value if isinstance(key, yaml.ScalarNode) else ""
+            if name in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"found the key {name[:80]!r} twice", key.start_mark
+                )
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
+def _parsed(raw: bytes, path: Path) -> dict[str, ModelEntry]:
+    try:
+        content = yaml.load(raw.decode("utf-8"), _Loader) or {}
+    # ValueError: no UTF-8, the 30th of February, a number of thousands of digits.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: expected YAML, found {one_line(error)}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: expected a mapping of slugs to models")
+    found = {slug: _entry(slug, value, path) for slug, value in content.items()}
+    tracks: dict[str, str] = {}
+    for entry in found.values():
+        run = entry.checkpoint.run if entry.checkpoint else None
+        require(
+            run is None or tracks.setdefault(run, entry.track) == entry.track,
+            f"{path}, {entry.slug}: other checkpoints of {run} are of another track",
+        )
+    return found
+
+
+def _entry(slug: Any, value: Any, path: Path) -> ModelEntry:
+    where = f"{path}, {str(slug)[:80]}"
     require(isinstance(slug, str) and SLUG.fullmatch(slug), f"{where}: not a slug")
     require(isinstance(value, dict), f"{where}: expected a mapping")
-    known = {field.name for field in fields(ModelEntry)} - {"slug"}
-    require(set(value) <= known, f"{where}: unknown keys {sorted(set(value) - known)}")
+    unknown = set(value) - ({field.name for field in fields(ModelEntry)} - {"slug"})
+    require(not unknown, f"{where}: unknown keys {sorted(str(key)[:40] for key in unknown)[:9]}")
     for key in ("name", "kind", "track"):
-        require(isinstance(value.get(key), str), f"{where}: expected a text in {key}")
+        require(is_text(value.get(key), MAX_BYTES), f"{where}: expected a text in {key}")
     for key in ("organisation", "licence", "training_data", "note"):
         text = value.get(key)
-        require(text is None or isinstance(text, str), f"{where}: expected a text in {key}")
+        require(
+            text in (None, "") or is_text(text, MAX_BYTES), f"{where}: expected a text in {key}"
+        )
     require(value["kind"] in KINDS, f"{where}: expected a kind of {KINDS}")
     require(value["track"] in TRACKS, f"{where}: expected a track of {TRACKS}")
     link = value.get("link")
     require(
-        link is None or re.fullmatch(r"https://[^\s\"'<>]{3,300}", str(link)),
-        f"{where}: expected a link that starts with https://",
+        link is None or (isinstance(link, str) and LINK.fullmatch(link)),
+        f"{where}: expected a link in ASCII that starts with https://",
     )
     released = value.get("released")
     released = released.isoformat() if isinstance(released, date) else released
     require(released is None or is_date(released), f"{where}: expected an ISO date in released")
     parameters = value.get("parameters")
     require(
-        parameters is None or (isinstance(parameters, int) and parameters > 0),
+        parameters is None or is_whole(parameters, 1),
         f"{where}: expected a whole number of parameters",
     )
     require(
@@ -78,6 +113,9 @@ def _entry(slug: str, value: Any, path: Path) -> ModelEntry:
         f"{where}: expected true, false or null in open_weights",
     )
     checkpoint = value.get("checkpoint")
+    require(
+        checkpoint is None or value["kind"] == "model", f"{where}: a baseline has no checkpoint"
+    )
     return ModelEntry(
         slug=slug,
         **(value | {"released": released, "checkpoint": _checkpoint(checkpoint, where)}),
@@ -92,15 +130,19 @@ def _checkpoint(value: Any, where: str) -> Checkpoint | None:
         isinstance(value, dict) and {"run", "step"} <= set(value) <= known,
         f"{where}: expected a checkpoint with run and step, and no keys but {sorted(known)}",
     )
-    require(SLUG.fullmatch(str(value["run"])), f"{where}: the run's name is not a slug")
+    run = value["run"]
+    require(isinstance(run, str) and SLUG.fullmatch(run), f"{where}: the run's name is not a slug")
     for key in ("step", "tokens", "seed"):
         number = value.get(key)
         require(
-            type(number) is int or (number is None and key != "step"),
+            is_whole(number) or (number is None and key != "step"),
             f"{where}: expected a whole number in {key}",
         )
     loss = value.get("loss")
-    require(loss is None or is_finite(loss), f"{where}: expected a number in loss")
+    require(
+        loss is None or (is_finite(loss) and abs(loss) < MAX_LOSS),
+        f"{where}: expected a number in loss",
+    )
     require(
         isinstance(value.get("chosen", False), bool), f"{where}: expected true or false in chosen"
     )
@@ -120,8 +162,16 @@ def draft_entry(record: RunRecord) -> ModelEntry:
 
 
 def append_entry(path: Path, entry: ModelEntry) -> None:
-    """Append an entry, unknown fields as null, and leave the rest of the file as it is."""
+    """Append an entry, unknown fields as null, and leave the rest of the file as it is.
+
+    Raises DataError, and writes nothing, if the file with the entry could not be read again.
+    """
     content = {key: value for key, value in asdict(entry).items() if key != "slug"}
     block = yaml.safe_dump({entry.slug: content}, allow_unicode=True, sort_keys=False)
     before = path.read_text(encoding="utf-8") if path.exists() else ""
-    write_atomically(path, f"{before.rstrip()}\n\n{block}".lstrip())
+    text = f"{before.rstrip()}\n\n{block}".lstrip()
+    try:
+        _parsed(text.encode("utf-8"), path)
+    except DataError as error:
+        raise DataError(f"cannot append {entry.slug} ({error}); add it by hand") from error
+    write_atomically(path, text)

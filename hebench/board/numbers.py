@@ -33,6 +33,11 @@ from hebench.stats.resample import (
 Floats = NDArray[np.float64]
 
 MAX_LABELS = 200  # of a classification; more are no labels, and would fill the memory
+# Metrics of a whole corpus that are a function of the sums of the record's parts.
+CORPUS_SCORES: dict[str, CorpusScore] = {
+    "bleu_corpus": bleu_from_statistics,
+    "chrf_corpus": chrf_from_statistics,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +84,7 @@ def _of_items(part: TaskRecord) -> Iterator[Metric]:
         judged = [value for value in values if value is not None]
         if values == score or not all(0 <= value <= 1 for value in judged):
             continue
-        found = mean_interval([math.nan if v is None else v for v in values], part.clusters)
+        found = mean_interval(np.array(values, dtype=np.float64), part.clusters)  # None: NaN
         yield _metric(name, "share", found)
 
 
@@ -92,14 +97,9 @@ def _of_corpus(part: TaskRecord) -> Iterator[Metric]:
         elif name == "macro_f1":
             statistics, score = _label_counts(sums)
             yield _metric(name, "share", corpus_bootstrap(statistics, score, part.clusters))
-        elif name in _CORPUS:
-            yield _metric(name, "share", corpus_bootstrap(sums, _CORPUS[name], part.clusters))
-
-
-_CORPUS: dict[str, CorpusScore] = {
-    "bleu_corpus": bleu_from_statistics,
-    "chrf_corpus": chrf_from_statistics,
-}
+        elif name in CORPUS_SCORES:
+            found = corpus_bootstrap(sums, CORPUS_SCORES[name], part.clusters)
+            yield _metric(name, "share", found)
 
 
 def _require_width(name: str, sums: Floats) -> None:

@@ -2,8 +2,6 @@
 
     >>> pack_scores(np.array([1.0, 0.0, 1.0]))
     'bBQ=='
-    >>> unpack_scores("bBQ==", 3)
-    array([1., 0., 1.])
 
 The files are classic scripts that call `hebenchData(name, payload)`, so that they load from a
 plain folder, too:
@@ -28,14 +26,10 @@ from hebench.board.difficulty import ItemFacts, item_facts
 from hebench.board.documents import documents, lead, search_text
 from hebench.board.page import Site
 from hebench.board.standings import Board
-from hebench.errors import DataError
 
 Floats = NDArray[np.float64]
 
 PAGE = 50  # items a page of the item explorer
-# Decimals of an unpacked score. 32 bits hold seven of a number in [0, 1]; rounding to them gives
-# back what most metrics write, so that equal differences are equal in the browser, too.
-DECIMALS = 7
 
 
 def files(site: Site) -> Iterator[tuple[str, bytes]]:
@@ -67,26 +61,13 @@ def pack_scores(scores: Floats) -> str:
     """Return scores in [0, 1] as text, NaN for an item that was not judged or not run.
 
     All 0 or 1: `b` and the base64 of their bits, the first item in the lowest bit. Otherwise
-    `f` and the base64 of little-endian 32-bit numbers.
+    `f` and the base64 of little-endian 32-bit numbers. These hold seven decimals of a number in
+    [0, 1]: rounded to them (packed.js) they are what most metrics write, so that equal
+    differences are equal in the browser, too.
     """
     if np.all((scores == 0) | (scores == 1)):
         return "b" + _base64(np.packbits(scores == 1, bitorder="little"))
     return "f" + _base64(scores.astype("<f4"))
-
-
-def unpack_scores(packed: str, n: int) -> Floats:
-    """Return the n scores that `pack_scores` packed, to seven decimals.
-
-    Raises DataError for another form or number.
-    """
-    kind, raw = packed[:1], _bytes(packed)
-    if kind == "b" and len(raw) == -(-n // 8):
-        bits = np.frombuffer(raw, dtype=np.uint8)
-        return np.unpackbits(bits, count=n, bitorder="little").astype(np.float64)
-    if kind == "f" and len(raw) == 4 * n:
-        values: Floats = np.frombuffer(raw, dtype="<f4").astype(np.float64)
-        return np.asarray(np.round(values, DECIMALS), dtype=np.float64)
-    raise DataError(f"expected {n} packed scores, found {packed[:20]!r} with {len(raw)} bytes")
 
 
 def pack_codes(codes: NDArray[np.int64]) -> str | None:
@@ -98,16 +79,6 @@ def pack_codes(codes: NDArray[np.int64]) -> str | None:
         return None
     size = 2 if codes.max() < 2**16 else 4
     return str(size) + _base64(codes.astype(f"<u{size}"))
-
-
-def unpack_codes(packed: str | None, n: int) -> NDArray[np.int64]:
-    """Return the n clusters that `pack_codes` packed. Raises DataError as `unpack_scores`."""
-    if packed is None:
-        return np.arange(n)
-    raw = _bytes(packed)
-    if packed[:1] in {"2", "4"} and len(raw) == int(packed[0]) * n:
-        return np.frombuffer(raw, dtype=f"<u{packed[0]}").astype(np.int64)
-    raise DataError(f"expected {n} packed clusters, found {packed[:20]!r} with {len(raw)} bytes")
 
 
 def facts_of(board: Board, column: Column) -> ItemFacts:
@@ -143,12 +114,3 @@ def _items(board: Board, column: Column) -> dict[str, Any]:
 
 def _base64(array: NDArray[Any]) -> str:
     return base64.b64encode(array.tobytes()).decode("ascii")
-
-
-def _bytes(packed: str) -> bytes:
-    try:
-        return base64.b64decode(packed[1:], validate=True)
-    except ValueError as error:
-        raise DataError(
-            f"expected base64 after its first character, found {packed[:20]!r}"
-        ) from error

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hebench.board.require import is_whole
 from hebench.errors import DataError
 from hebench.files import read_jsonl
 from hebench.records import Run, RunManifest, TaskScores
@@ -103,10 +104,15 @@ def read_results(path: Path) -> dict[str, Any]:
     """Return the content of lm-eval's results file. Raises DataError if it is another file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: expected JSON, found {error}; run the evaluation anew") from error
-    if not isinstance(content, dict) or not all(
-        isinstance(content.get(key), dict) for key in ("results", "configs", "n-samples")
+    by_task = ("results", "configs", "n-samples")
+    if (
+        not isinstance(content, dict)
+        or not all(isinstance(content.get(key), dict) for key in by_task)
+        or not all(isinstance(part, dict) for key in by_task for part in content[key].values())
+        or not all(isinstance(content.get(key, {}), dict) for key in ("versions", "n-shot"))
+        or not all(Path(name).name == name for name in content["configs"])
     ):
         raise DataError(f"{path}: expected lm-eval's results, found another JSON file")
     return content
@@ -138,9 +144,15 @@ def _read_task(content: dict[str, Any], name: str, samples_path: Path) -> TaskSc
             str(doc.get("cluster", item)) for doc, item in zip(docs, items, strict=True)
         ),
         metrics=_metrics(content["results"].get(name, {})),
-        shots=int(content.get("n-shot", {}).get(name, 0)),
-        total=int(counts.get("original", len(samples))),
+        shots=_whole(content.get("n-shot", {}).get(name, 0), f"{name}: shots"),
+        total=_whole(counts.get("original", len(samples)), f"{name}: items"),
     )
+
+
+def _whole(value: Any, what: str) -> int:
+    if not is_whole(value):
+        raise DataError(f"{what}: expected a whole number in the results, found {repr(value)[:40]}")
+    return int(value)
 
 
 def _doc(sample: dict[str, Any]) -> dict[str, Any]:
@@ -156,8 +168,10 @@ def _scores(samples: Iterable[dict[str, Any]], path: Path) -> Iterable[float]:
                 f"{path} line {place}: expected a number in 'score', found {value!r}; "
                 "only tasks that emit `score` or `acc` can be shown (all hebench tasks do)"
             )
-        if not math.isnan(value) and not 0 <= value <= 1:
-            raise DataError(f"{path} line {place}: expected a score in [0, 1], found {value}")
+        if not (0 <= value <= 1 or (isinstance(value, float) and math.isnan(value))):
+            raise DataError(
+                f"{path} line {place}: expected a score in [0, 1], found {repr(value)[:40]}"
+            )
         yield float(value)
 
 
@@ -166,7 +180,7 @@ def _metrics(entry: dict[str, Any]) -> dict[str, float]:
     return {
         key.split(",")[0]: float(value)
         for key, value in entry.items()
-        if "," in key and "_stderr," not in key and isinstance(value, int | float)
+        if "," in key and "_stderr," not in key and (isinstance(value, float) or is_whole(value))
     }
 
 

@@ -6,10 +6,11 @@ before it is used, and the message names the field.
 
 import gzip
 import hashlib
+import io
 import json
-import math
 import re
 import sys
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, fields
 from itertools import chain
@@ -18,15 +19,26 @@ from typing import Any
 
 from hebench.board.extract import MAX_ANSWER, SETTINGS
 from hebench.board.models_file import SLUG, TRACKS
-from hebench.board.require import is_date, is_finite, require
+from hebench.board.require import (
+    LARGEST,
+    is_date,
+    is_finite,
+    is_whole,
+    read_plain,
+    require,
+    require_keys,
+)
 from hebench.errors import DataError
 from hebench.files import write_bytes_atomically
 from hebench.records import RECORD_SCHEMA, RunRecord, TaskRecord
 
-KEY = re.compile(r"[A-Za-z0-9_-]{1,80}(\.[A-Za-z0-9_-]{1,40})?")
+# Without "--", which parts task and track in the key of a column (`columns.column_id`).
+KEY = re.compile(r"(?!.*--)[A-Za-z0-9_-]{1,80}(\.[A-Za-z0-9_-]{1,40})?")
 MAX_BYTES = 200_000_000  # of an unpacked record: a bomb is not read
-NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}")  # of a metric
-MAX_SETTING = 400
+NAME = re.compile(r"[A-Za-z0-9_.+-]{1,80}")  # of a metric, or a task's version
+HASH = re.compile(r"[0-9a-f]{64}")
+MAX_SETTING = 400  # characters of a setting
+MAX_PACKAGES = 100  # names of one setting, such as versions
 MAX_NAME = 200
 MAX_PARTS = 64  # numbers that an item adds to a corpus metric
 _PLAIN = (
@@ -46,48 +58,69 @@ def read_record(path: Path) -> RunRecord:
     Raises DataError where the file is not a record of this schema with the right types, counts
     and ranges; the message names the file and the field.
     """
+    packed = read_plain(path, MAX_BYTES)
     try:
-        with gzip.open(path) as stream:
+        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as stream:
             raw = stream.read(MAX_BYTES + 1)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: expected a gzipped record, found {error}") from error
     if len(raw) > MAX_BYTES:
         raise DataError(f"{path}: expected at most {MAX_BYTES:,} bytes unpacked, found more")
-    try:
-        content = json.loads(raw, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: expected JSON, found {error}") from error
-    if not isinstance(content, dict) or content.get("schema") != RECORD_SCHEMA:
-        found = content.get("schema") if isinstance(content, dict) else type(content).__name__
-        raise DataError(f"{path}: expected schema {RECORD_SCHEMA}, found {found!r}")
-    _require_keys(content, RunRecord, str(path))
-    if not isinstance(content["tasks"], dict) or not content["tasks"]:
-        raise DataError(f"{path}: expected at least one task")
-    _require_settings(content["settings"], str(path))
-    tasks = {key: _task(key, value, f"{path}, {key}") for key, value in content["tasks"].items()}
-    record = RunRecord(**(content | {"tasks": tasks}))
-    require(SLUG.fullmatch(str(record.model)), f"{path}: model {record.model!r} is not a slug")
-    require(record.track in TRACKS, f"{path}: expected a track of {TRACKS}, found another")
-    require(is_date(record.added), f"{path}: expected an ISO date in 'added'")
-    return record
+    return _parsed(raw, str(path))
 
 
 def write_record(path: Path, record: RunRecord) -> None:
     """Write a record; the same record gives the same bytes."""
-    text = json.dumps(asdict(record), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    write_bytes_atomically(path, gzip.compress(text.encode("utf-8"), mtime=0))
+    write_bytes_atomically(path, gzip.compress(_text(record), mtime=0))
+
+
+def require_readable(record: RunRecord, where: str) -> None:
+    """Raise DataError, beginning with `where`, unless `read_record` would take the record."""
+    _parsed(_text(record), where)
 
 
 def content_hash(record: RunRecord) -> str:
     """Return a hash of what was measured: all of the record but the day it was added."""
     text = json.dumps(asdict(record) | {"added": None}, ensure_ascii=False, sort_keys=True)
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def _text(record: RunRecord) -> bytes:
+    """Return a record as JSON; half a surrogate pair in an answer stands as its escape."""
+    text = json.dumps(asdict(record), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _parsed(raw: bytes, where: str) -> RunRecord:
+    try:
+        content = json.loads(raw, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: expected JSON, found {error}") from error
+    if not isinstance(content, dict) or content.get("schema") != RECORD_SCHEMA:
+        found = content.get("schema") if isinstance(content, dict) else type(content).__name__
+        raise DataError(f"{where}: expected schema {RECORD_SCHEMA}, found {repr(found)[:40]}")
+    require_keys(content, {field.name for field in fields(RunRecord)}, where)
+    if not isinstance(content["tasks"], dict) or not content["tasks"]:
+        raise DataError(f"{where}: expected at least one task")
+    _require_settings(content["settings"], where)
+    tasks = {}
+    for key, value in content["tasks"].items():
+        require(KEY.fullmatch(key), f"{where}: {key[:80]!r} is not the name of a column")
+        tasks[key] = _task(key, value, f"{where}, {key}")
+    record = RunRecord(**(content | {"tasks": tasks}))
+    model = record.model
+    require(
+        isinstance(model, str) and SLUG.fullmatch(model),
+        f"{where}: model {str(model)[:80]!r} is not a slug",
+    )
+    require(record.track in TRACKS, f"{where}: expected a track of {TRACKS}, found another")
+    require(is_date(record.added), f"{where}: expected an ISO date in 'added'")
+    return record
 
 
 def _task(key: str, value: Any, where: str) -> TaskRecord:
-    require(KEY.fullmatch(key), f"{where}: not the name of a column")
     require(isinstance(value, dict), f"{where}: expected an object")
-    _require_keys(value, TaskRecord, where)
+    require_keys(value, {field.name for field in fields(TaskRecord)}, where)
     items = value["items"]
     require(isinstance(items, list) and items, f"{where}: expected items, found none")
     require(
@@ -99,10 +132,10 @@ def _task(key: str, value: Any, where: str) -> TaskRecord:
     )
     _require_fields(key, value, len(items), where)
     for name, column in _columns(value):
+        require(NAME.fullmatch(name), f"{where}: {name[:80]!r} is not the name of a metric")
         found = len(column) if isinstance(column, list) else 0
         require(
-            NAME.fullmatch(name) and found == len(items),
-            f"{where}: expected {len(items)} values in {name[:80]}, found {found}",
+            found == len(items), f"{where}: expected {len(items)} values in {name}, found {found}"
         )
     for name, column in value["metrics"].items():
         _require_metric(name, column, where)
@@ -125,21 +158,23 @@ def _task(key: str, value: Any, where: str) -> TaskRecord:
 
 
 def _require_fields(key: str, value: dict[str, Any], count: int, where: str) -> None:
-    for name in ("version", "data_sha256", "prompt_sha256"):
+    for name, form in (("version", NAME), ("data_sha256", HASH), ("prompt_sha256", HASH)):
         found = value[name]
         require(
-            isinstance(found, str) and len(found) <= MAX_NAME, f"{where}: expected a text in {name}"
+            isinstance(found, str) and form.fullmatch(found),
+            f"{where}: expected {form.pattern} in {name}",
         )
     require(
-        value["split"] is None or key.endswith(f".{value['split']}"),
+        value["split"] == (key.partition(".")[2] or None),
         f"{where}: its split is another than its name says",
     )
     total, shots, chance = value["total"], value["shots"], value["chance"]
     require(
-        type(total) is int and total >= count,
-        f"{where}: expected at least as many items in all as were run ({count}), found {total!r}",
+        is_whole(total, count),
+        f"{where}: expected at least as many items in all as were run ({count}), found "
+        f"{str(total)[:40]}",
     )
-    require(type(shots) is int and shots >= 0, f"{where}: expected a number of shots")
+    require(is_whole(shots), f"{where}: expected a number of shots")
     require(
         chance is None or (is_finite(chance) and 0 <= chance <= 1),
         f"{where}: expected a chance level in [0, 1]",
@@ -151,15 +186,22 @@ def _require_fields(key: str, value: dict[str, Any], count: int, where: str) -> 
     require("score" in value["metrics"], f"{where}: expected the metric score, found none")
     clusters = value["clusters"]
     require(
-        clusters is None or (isinstance(clusters, list) and set(map(type, clusters)) == {int}),
-        f"{where}: expected whole numbers in clusters",
+        clusters is None
+        or (
+            isinstance(clusters, list)
+            and set(map(type, clusters)) == {int}
+            and 0 <= min(clusters) <= max(clusters) < count
+        ),
+        f"{where}: expected codes from 0 to {count - 1} in clusters",
     )
 
 
 def _require_metric(name: str, column: list[Any], where: str) -> None:
     judged = [number for number in column if number is not None]
     require(
-        set(map(type, judged)) <= {int, float} and all(map(math.isfinite, judged)),
+        set(map(type, judged)) <= {int, float}
+        and min(judged, default=0) > -LARGEST
+        and max(judged, default=0) < LARGEST,
         f"{where}: expected finite numbers in {name}",
     )
     if name == "score":
@@ -181,7 +223,10 @@ def _bounded(answers: Any, where: str) -> tuple[Any, ...] | None:
     for answer in answers:
         text = isinstance(answer, str) and len(answer) <= MAX_ANSWER
         numbers = isinstance(answer, list) and all(map(is_finite, answer)) and answer
-        require(text or numbers, f"{where}: expected answers of at most {MAX_ANSWER} characters")
+        require(
+            text or numbers,
+            f"{where}: expected answers of at most {MAX_ANSWER} characters, or finite numbers",
+        )
     return tuple(answer if isinstance(answer, str) else tuple(answer) for answer in answers)
 
 
@@ -189,24 +234,23 @@ def _require_settings(settings: Any, where: str) -> None:
     """Allow only known settings of bounded size, so that a record carries nothing else."""
     require(isinstance(settings, dict), f"{where}: expected settings")
     unknown = set(settings) ^ set(SETTINGS)
-    require(not unknown, f"{where}: settings missing or unknown: {sorted(unknown)}")
+    require(
+        not unknown,
+        f"{where}: settings missing or unknown: {sorted(key[:40] for key in unknown)[:9]}",
+    )
     for name, value in settings.items():
-        flat = value.values() if isinstance(value, dict) else [value]
-        for part in flat:
+        named = value if isinstance(value, dict) else {"": value}
+        require(
+            len(named) <= MAX_PACKAGES and max(map(len, named), default=0) <= MAX_SETTING,
+            f"{where}: expected at most {MAX_PACKAGES} short names in {name}",
+        )
+        for part in named.values():
             require(
                 part is None
                 or is_finite(part)
                 or (isinstance(part, str) and len(part) <= MAX_SETTING),
                 f"{where}: expected a short text or a number in {name}",
             )
-
-
-def _require_keys(value: dict[str, Any], kind: type[Any], where: str) -> None:
-    expected, found = {field.name for field in fields(kind)}, set(value)
-    require(
-        expected == found,
-        f"{where}: keys missing: {sorted(expected - found)}, unknown: {sorted(found - expected)}",
-    )
 
 
 def _refuse_constant(name: str) -> None:

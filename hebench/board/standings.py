@@ -84,9 +84,13 @@ class Board:
         used = {self.models[slug].track for _, slug in self.cells}
         return tuple(track for track in TRACKS if track in used)
 
+    def preset(self, track: str) -> str | None:
+        """Return the set of columns that a track is ranked by first, None if it has no columns."""
+        return next(iter(self.presets.get(track, {})), None)
+
     def rows(self, track: str) -> list[ModelEntry]:
         """Return the entries of a track that have scores: ranked, then the rest by name."""
-        preset = next(iter(self.presets[track]), None)
+        preset = self.preset(track)
         first = list(self.rankings[track, preset].standings) if preset else []
         used = {slug for _, slug in self.cells}
         rest = [
@@ -205,7 +209,8 @@ def ranking(  # noqa: PLR0913 (what a ranking is made of)
         return Ranking(
             track=track, keys=tuple(keys), standings={}, missing=missing, dof=0, critical=math.inf
         )
-    means = {slug: _macro(slug, keys, columns, measure or interval_of) for slug in whole}
+    measure = measure or interval_of
+    means = {slug: mean_over([measure(columns[key], slug) for key in keys]) for slug in whole}
     total = np.zeros((len(whole), len(whole)))
     spread = []
     for key in keys:
@@ -243,10 +248,8 @@ def _pooled_dof(spread: Sequence[tuple[float, int]]) -> float:
     return float(whole / sum(part**2 / dof for part, dof in spread))
 
 
-def _macro(
-    slug: str, keys: Sequence[str], columns: Mapping[str, Column], measure: Measure
-) -> MacroMean:
-    intervals = [measure(columns[key], slug) for key in keys]
+def mean_over(intervals: Sequence[Interval]) -> MacroMean:
+    """Return the mean of a model's scores on some columns, each column counted once."""
     return macro_mean(
         [interval.mean for interval in intervals],
         [interval.standard_error for interval in intervals],
@@ -260,9 +263,8 @@ def interval_of(column: Column, slug: str) -> Interval:
     if column.complete(slug):
         return mean_interval(values, column.codes)
     part = column.part(slug)
-    return mean_interval(
-        [math.nan if value is None else value for value in part.metrics["score"]], part.clusters
-    )
+    judged = np.array(part.metrics["score"], dtype=np.float64)  # None becomes NaN
+    return mean_interval(judged, part.clusters)
 
 
 def _cells(

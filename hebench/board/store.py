@@ -10,8 +10,11 @@ A record is never changed or deleted: a rerun is a new record, and the old one i
 a reason that the site shows. At most one live record holds a model's scores for a column.
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -20,18 +23,14 @@ from pathlib import Path
 
 from hebench.board.extract import extract
 from hebench.board.models_file import SLUG, append_entry, draft_entry, read_models, slugify
-from hebench.board.record_file import content_hash, read_record, write_record
-from hebench.board.require import is_date
+from hebench.board.record_file import content_hash, read_record, require_readable, write_record
+from hebench.board.require import is_date, is_text, read_plain
 from hebench.errors import DataError
 from hebench.files import write_atomically
-from hebench.records import (
-    RECORD_SCHEMA,
-    ModelEntry,
-    RunRecord,
-    Tombstone,
-)
+from hebench.records import RECORD_SCHEMA, ModelEntry, RunRecord, Tombstone
 
 MAX_REASON = 1_000  # characters
+MAX_TOMBSTONE = 100_000  # bytes of its file
 FILE_NAME = re.compile(r"\d{4}-\d\d-\d\d-[0-9a-f]{12}\.json\.gz")
 
 
@@ -64,6 +63,11 @@ def read_store(folder: Path) -> tuple[dict[str, ModelEntry], list[Stored]]:
     return models, stored
 
 
+def live(stored: list[Stored]) -> list[Stored]:
+    """Return the records that count."""
+    return [item for item in stored if item.withdrawn is None]
+
+
 # ------------------------------------------------------------------------------ writing
 
 
@@ -76,7 +80,6 @@ def add_run(
     not there is appended with what the run knows. Raises DataError, and writes nothing, if the
     record does not go with those that are there.
     """
-    models = read_models(folder)
     draft = extract(run, model=model or "unnamed", added=added or date.today().isoformat())
     slug = model or slugify(str(draft.settings["name"]))
     if not SLUG.fullmatch(slug):
@@ -84,6 +87,13 @@ def add_run(
             f"expected a model's slug (a-z, 0-9, . _ -), found {slug[:80]!r}; name one with --model"
         )
     record = dataclasses.replace(draft, model=slug)
+    require_readable(record, str(run))
+    with _alone(folder):
+        return _add(folder, record, run)
+
+
+def _add(folder: Path, record: RunRecord, run: Path) -> tuple[Path, bool]:
+    models, slug = read_models(folder), record.model
     known = models.get(slug)
     entry = known or draft_entry(record)
     if entry.track != record.track:
@@ -99,10 +109,10 @@ def add_run(
     if twin:
         raise DataError(f"{run} is on the board already, as {twin.name}")
     _require_consistent([*stored, Stored(path=path, record=record, withdrawn=None)])
+    # The entry first: one without a record does no harm, and the same command goes on from it.
     if known is None:
         append_entry(folder / "models.yaml", entry)
     write_record(path, record)
-    read_record(path)
     return path, known is None
 
 
@@ -111,21 +121,38 @@ def withdraw(folder: Path, name: str, reason: str, *, on: str | None = None) -> 
 
     Raises DataError if there is no such record, it is withdrawn already, or no reason is given.
     """
-    if not reason.strip():
+    reason = reason.strip()[:MAX_REASON]
+    if not is_text(reason, MAX_REASON):
         raise DataError("expected a reason, found none; the site shows it")
     found = {item.name: item for item in _read_all(folder, read_models(folder))}
     if name not in found:
-        raise DataError(f"expected a record of the board, found no {name}; it has {list(found)}")
-    if found[name].withdrawn:
-        raise DataError(f"{name} is withdrawn already: {found[name].withdrawn}")
+        raise DataError(
+            f"expected a record of the board, found no {name}; it has {', '.join(found) or 'none'}"
+        )
+    if stone := found[name].withdrawn:
+        raise DataError(f"{name} is withdrawn already, on {stone.date}: {stone.reason}")
     stone = Tombstone(
         schema=RECORD_SCHEMA,
         date=on or date.today().isoformat(),
-        reason=reason.strip()[:MAX_REASON],
+        reason=reason,
     )
     path = _tombstone_path(found[name].path)
     write_atomically(path, json.dumps(asdict(stone), ensure_ascii=False, indent=1) + "\n")
     return path
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let one process at a time add to a leaderboard; the lock ends with its process."""
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder}: expected a leaderboard's folder; choose another with --board")
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 # ------------------------------------------------------------------------------ the rules
@@ -186,18 +213,16 @@ def _tombstone_path(path: Path) -> Path:
 
 def _tombstone(path: Path) -> Tombstone | None:
     beside = _tombstone_path(path)
-    if not beside.exists():
-        return None
     try:
-        content = json.loads(beside.read_text(encoding="utf-8"))
-        stone = Tombstone(**content)
-    except (ValueError, TypeError) as error:
+        stone = Tombstone(**json.loads(read_plain(beside, MAX_TOMBSTONE)))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{beside}: expected a tombstone, found {error}") from error
-    if stone.schema != RECORD_SCHEMA or not is_date(stone.date):
-        raise DataError(f"{beside}: expected schema {RECORD_SCHEMA} and an ISO date")
+    if (
+        stone.schema != RECORD_SCHEMA
+        or not is_date(stone.date)
+        or not is_text(stone.reason, MAX_REASON)
+    ):
+        raise DataError(f"{beside}: expected schema {RECORD_SCHEMA}, an ISO date and a reason")
     return stone
-
-
-def live(stored: list[Stored]) -> list[Stored]:
-    """Return the records that count."""
-    return [item for item in stored if item.withdrawn is None]

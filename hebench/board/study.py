@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from hebench.board.standings import Board
 from hebench.board.votes import Study, Vote
@@ -192,10 +191,8 @@ def _side(found: Strengths) -> Side | None:
 
     if found.dof < 1:
         return Side(rate=share(found.side), low=None, high=None)
-    reach = float(stats.t.ppf(0.5 + found.level / 2, found.dof)) * found.side_error
-    return Side(
-        rate=share(found.side), low=share(found.side - reach), high=share(found.side + reach)
-    )
+    low, high = found.side_interval
+    return Side(rate=share(found.side), low=share(low), high=share(high))
 
 
 def _fragility(main: Preference, votes: Sequence[Vote]) -> Fragility | None:
@@ -229,7 +226,7 @@ def ratings(votes: Sequence[Vote]) -> list[list[float]]:
 def _benchmark(main: Preference, board: Board) -> tuple[tuple[str, float], ...]:
     """Return the rated models' means over the default columns of their track, best first."""
     track = board.models[main.slugs[0]].track
-    preset = next(iter(board.presets.get(track, {})), None)
+    preset = board.preset(track)
     if preset is None:
         return ()
     return tuple(

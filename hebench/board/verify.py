@@ -7,15 +7,17 @@ that builds it, which finds a builder that computes something else than it says.
 """
 
 import csv
-import difflib
 import gzip
 import io
+import itertools
 import json
 import math
 import re
 from pathlib import Path
 
 from hebench.board.build import load_site, site_files
+from hebench.board.models_file import SLUG
+from hebench.board.store import FILE_NAME
 from hebench.errors import DataError
 
 _TEXT = {".html", ".js", ".json", ".csv", ".css", ".bib"}
@@ -29,9 +31,10 @@ def verify(folder: Path, site: Path) -> tuple[int, int]:
     """
     if not site.is_dir():
         raise DataError(f"expected a built site, found nothing at {site}; run hebench board build")
+    built = load_site(folder)  # which finds damaged records
     scores = _verify_scores(folder, site / "api" / "v1" / "scores.csv")
     expected = set()
-    for file in site_files(load_site(folder)):
+    for file in site_files(built):
         expected.add(file.path)
         path = site / file.path
         if not path.is_file():
@@ -53,12 +56,9 @@ def _difference(name: str, expected: bytes, found: bytes) -> str:
     if Path(name).suffix not in _TEXT:
         return "the file is not the one that is built; build the site anew"
     wanted, shown = (_pieces(content.decode("utf-8", "replace")) for content in (expected, found))
-    matcher = difflib.SequenceMatcher(None, wanted, shown, autojunk=False)
-    for kind, start, stop, other_start, other_stop in matcher.get_opcodes():
-        if kind != "equal":
-            right = " ".join(wanted[start:stop])[:160] or "nothing"
-            wrong = " ".join(shown[other_start:other_stop])[:160] or "nothing"
-            return f"the records give {right!r}, the page shows {wrong!r}"
+    for right, wrong in itertools.zip_longest(wanted, shown, fillvalue="nothing"):
+        if right != wrong:
+            return f"the records give {right[:160]!r}, the page shows {wrong[:160]!r}"
     return "the file differs in white space; build the site anew"
 
 
@@ -71,16 +71,21 @@ def _verify_scores(folder: Path, table: Path) -> int:
     """Compare the mean and n of every row of scores.csv with the record it names."""
     if not table.is_file():
         raise DataError(f"expected the table of scores, found nothing at {table}")
-    rows = list(csv.DictReader(io.StringIO(table.read_text(encoding="utf-8-sig"))))
+    try:
+        rows = list(csv.DictReader(io.StringIO(table.read_text(encoding="utf-8-sig"))))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table}: expected a table, found {error}; build the site anew") from error
     for number, row in enumerate(rows, start=2):
         try:
-            place = f"{row['slug']}/{row['record'].rpartition('/')[2]}.json.gz"
-            with gzip.open(folder / "results" / place) as stream:
+            slug, name = row["slug"], row["record"].rpartition("/")[2]
+            if not (SLUG.fullmatch(slug) and FILE_NAME.fullmatch(f"{name}.json.gz")):
+                raise ValueError(row["record"])
+            with gzip.open(folder / "results" / slug / f"{name}.json.gz") as stream:
                 tasks = json.load(stream)["tasks"]
             key = f"{row['task']}.{row['split']}" if row["split"] else row["task"]
             judged = [v for v in tasks[key]["metrics"]["score"] if v is not None]
             mean, count = float(row["score"]), int(row["n"])
-        except (KeyError, ValueError, OSError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
             raise DataError(f"{table} line {number}: cannot be checked: {error!r}") from error
         if count != len(judged) or not math.isclose(
             mean, math.fsum(judged) / len(judged), abs_tol=_TOLERANCE

@@ -20,13 +20,14 @@ from typing import Any
 
 from hebench.board.catalogue import LANGUAGES
 from hebench.board.models_file import SLUG
-from hebench.board.require import is_date, require
+from hebench.board.require import is_date, is_text, read_plain, require, require_keys
 from hebench.errors import DataError
 from hebench.records import ModelEntry
 from hebench.stats.ballots import OUTCOMES
 
 VOTES_SCHEMA = 1
 MAX_VOTES = 1_000_000
+MAX_BYTES = 500_000_000  # of a file
 MAX_LINE = 10_000  # characters
 MAX_ID = 200  # of an item or a rater
 MAX_TITLE = 200
@@ -73,7 +74,7 @@ def read_votes(folder: Path, models: Mapping[str, ModelEntry]) -> tuple[Study, .
 
 def _read(path: Path, models: Mapping[str, ModelEntry]) -> Study:
     try:
-        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+        lines = read_plain(path, MAX_BYTES).decode("utf-8").rstrip("\n").split("\n")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: expected UTF-8, found {error}") from error
     require(len(lines) <= MAX_VOTES, f"{path}: expected at most {MAX_VOTES:,} lines")
@@ -116,20 +117,23 @@ def _object(line: str, where: str) -> dict[str, Any]:
 
 def _header(content: dict[str, Any], path: Path) -> dict[str, Any]:
     where = f"{path} line 1"
-    _require_keys(content, {"schema", "study", "title", "question", "closed"}, where)
+    require_keys(content, {"schema", "study", "title", "question", "closed"}, where)
     schema = content["schema"]
-    require(schema == VOTES_SCHEMA, f"{where}: expected schema {VOTES_SCHEMA}, found {schema!r}")
+    require(
+        schema == VOTES_SCHEMA,
+        f"{where}: expected schema {VOTES_SCHEMA}, found {repr(schema)[:40]}",
+    )
     name = content["study"]
     require(
         name == path.stem and SLUG.fullmatch(path.stem),
-        f"{where}: expected the study to be named as its file, by a slug, found {name!r}",
+        f"{where}: expected the study to be named as its file, by a slug, found {repr(name)[:80]}",
     )
     for key, limit in (("title", MAX_TITLE), ("question", MAX_QUESTION)):
         texts = content[key]
         require(
             isinstance(texts, dict)
             and set(texts) == set(LANGUAGES)
-            and all(_is_text(text, limit) for text in texts.values()),
+            and all(is_text(text, limit) for text in texts.values()),
             f"{where}: expected {key} in {LANGUAGES}, each of 1 to {limit} characters",
         )
     require(is_date(content["closed"]), f"{where}: expected an ISO date in 'closed'")
@@ -137,10 +141,10 @@ def _header(content: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _vote(content: dict[str, Any], where: str, models: Mapping[str, ModelEntry]) -> Vote:
-    _require_keys(content, {field.name for field in fields(Vote)}, where)
+    require_keys(content, {field.name for field in fields(Vote)}, where)
     for key in ("item", "rater"):
         require(
-            _is_text(content[key], MAX_ID), f"{where}: expected {key} of 1 to {MAX_ID} characters"
+            is_text(content[key], MAX_ID), f"{where}: expected {key} of 1 to {MAX_ID} characters"
         )
     for key in ("first", "second"):
         slug = content[key]
@@ -155,23 +159,7 @@ def _vote(content: dict[str, Any], where: str, models: Mapping[str, ModelEntry])
         f"{where}: expected an outcome of {tuple(OUTCOMES)}, found {str(outcome)[:80]!r}",
     )
     require(
-        content["excluded"] is None or _is_text(content["excluded"], MAX_QUESTION),
+        content["excluded"] is None or is_text(content["excluded"], MAX_QUESTION),
         f"{where}: expected null or a reason of 1 to {MAX_QUESTION} characters in 'excluded'",
     )
     return Vote(**content)
-
-
-def _require_keys(content: dict[str, Any], expected: set[str], where: str) -> None:
-    found = set(content)
-    require(
-        expected == found,
-        f"{where}: keys missing: {sorted(expected - found)}, unknown: "
-        f"{sorted(key[:40] for key in found - expected)}",
-    )
-
-
-def _is_text(value: Any, limit: int) -> bool:
-    if not isinstance(value, str) or not value.strip() or len(value) > limit:
-        return False
-    # Half of a surrogate pair is JSON, but no text that a page can hold.
-    return not any("\ud800" <= char <= "\udfff" for char in value)

@@ -78,7 +78,7 @@ def krippendorff(
     units = len(counts)
     drawn = [
         _alpha(counts, values, np.bincount(chosen, minlength=units).astype(np.float64), metric)
-        for chosen in generator.integers(0, units, (resamples, units))
+        for chosen in (generator.integers(0, units, units) for _ in range(resamples))
     ]
     kept = [alpha for alpha in drawn if alpha is not None]
     low = high = None

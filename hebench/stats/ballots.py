@@ -7,8 +7,8 @@ in the main fit it is a tie, and a second fit without such votes shows whether t
 "Cannot judge" never enters a fit.
 
     >>> counted = tally([0, 1], [1, 0], ["first", "both_bad"], models=2)
-    >>> counted.codes.tolist(), counted.codes_without_bad.tolist()
-    ([0, 2], [0, -1])
+    >>> counted.codes.tolist()
+    [0, 2]
     >>> counted.shares["both_bad"].tolist()
     [0.5, 0.5]
 """
@@ -46,15 +46,14 @@ class Tally:
 
     votes: shape (M,), the times each model was shown. shares: "win", "loss" and the undecided
     words of `OUTCOMES`, each of shape (M,): the share of a model's votes, in [0, 1], NaN for a
-    model never shown. totals: votes by word. codes, codes_without_bad: shape (n,), outcomes as
-    `votes.fit` takes them, the second with "both bad" left out.
+    model never shown. totals: votes by word. codes: shape (n,), outcomes as
+    `votes.fit` takes them.
     """
 
     votes: Ints
     shares: dict[str, Floats]
     totals: dict[str, int]
     codes: Ints
-    codes_without_bad: Ints
 
 
 def tally(first: ArrayLike, second: ArrayLike, outcomes: Sequence[str], *, models: int) -> Tally:
@@ -85,7 +84,6 @@ def tally(first: ArrayLike, second: ArrayLike, outcomes: Sequence[str], *, model
         shares={"win": share(winners), "loss": share(losers), **same},
         totals={word: int((words == word).sum()) for word in OUTCOMES},
         codes=codes,
-        codes_without_bad=np.where(words == "both_bad", UNJUDGED, codes),
     )
 
 

@@ -1,6 +1,7 @@
 """A submission that does not hold what it says is found."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hebench.board.check import check_board
 from hebench.board.models_file import read_models
 from hebench.board.record_file import write_record
 from hebench.board.store import add_run, read_store, withdraw
+from hebench.errors import DataError
 from hebench.harness.run import EvalConfig, evaluate
 from hebench.harness.tasks import prompt_sha256
 from hebench.records import TaskRecord
@@ -88,10 +90,6 @@ def test_another_answer_than_the_score_says_is_found(honest: Path, tmp_path: Pat
 def test_other_items_or_prompts_are_found(
     honest: Path, tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
-    import re
-
-    from hebench.errors import DataError
-
     folder = changed(honest, tmp_path, "hebench_mini_qa", **change)
     try:
         problems = check_board(folder, prompt_hash=prompt_sha256).problems
@@ -125,6 +123,21 @@ def test_what_cannot_be_recomputed_is_said(honest: Path, tmp_path: Path) -> None
         == [line for line in report.unchecked if "no answers are kept" in line]
         != []
     )
+
+
+def test_answers_that_the_scorer_cannot_read_are_a_problem(honest: Path, tmp_path: Path) -> None:
+    key = "hebench_mini_translation_he_en"
+    numbers = changed(honest, tmp_path / "numbers", key, answers=((1.0,),) * 20)
+    metrics = task_of(honest, key).metrics | {"chrf_corpus": (0.5,) * 20}
+    sums = changed(honest, tmp_path / "sums", key, metrics=metrics)
+    for folder in (numbers, sums):
+        assert any("cannot be scored" in line for line in check_board(folder).problems)
+
+
+def test_a_folder_that_is_not_there_is_no_board(honest: Path, tmp_path: Path) -> None:
+    for folder, against in ((tmp_path / "x", None), (honest, tmp_path / "x")):
+        with pytest.raises(DataError, match="expected a leaderboard's folder"):
+            check_board(folder, against=against)
 
 
 def test_a_public_set_that_is_not_in_the_cache_is_said(

@@ -1,5 +1,6 @@
 """Packed scores: what the browser gets is what the records hold."""
 
+import base64
 import dataclasses
 import json
 import math
@@ -13,19 +14,30 @@ from hypothesis import strategies as st
 from hebench.board.build import load_site
 from hebench.board.difficulty import MIN_MODELS, item_facts
 from hebench.board.documents import documents, fields_of, lead, search_text
-from hebench.board.packed import (
-    files,
-    pack_codes,
-    pack_scores,
-    script,
-    unpack_codes,
-    unpack_scores,
-)
+from hebench.board.packed import files, pack_codes, pack_scores, script
 from hebench.board.page import Site
-from hebench.errors import DataError
 from tests.board.made import made_board
 
 nan = math.nan
+
+
+def unpack_scores(packed: str, n: int) -> np.ndarray:
+    """The scores as packed.js reads them."""
+    raw = base64.b64decode(packed[1:], validate=True)
+    if packed[0] == "b":
+        bits = np.frombuffer(raw, dtype=np.uint8)
+        return np.unpackbits(bits, count=n, bitorder="little").astype(np.float64)
+    assert packed[0] == "f" and len(raw) == 4 * n
+    return np.round(np.frombuffer(raw, dtype="<f4").astype(np.float64), 7)
+
+
+def unpack_codes(packed: str | None, n: int) -> np.ndarray:
+    """The clusters as packed.js and compare.js read them."""
+    if packed is None:
+        return np.arange(n)
+    raw = base64.b64decode(packed[1:], validate=True)
+    assert len(raw) == int(packed[0]) * n
+    return np.frombuffer(raw, dtype=f"<u{packed[0]}").astype(np.int64)
 
 
 @pytest.fixture(scope="module")
@@ -79,15 +91,6 @@ def test_clusters_come_back(labels: list[int]) -> None:
 
 def test_items_that_stand_alone_need_no_clusters() -> None:
     assert pack_codes(np.arange(5)) is None
-    assert unpack_codes(None, 3).tolist() == [0, 1, 2]
-
-
-@pytest.mark.parametrize("packed", ["", "x", "bBQ==", "b!", "fAACAPwAAAD8", "f"])
-def test_damaged_scores_are_refused(packed: str) -> None:
-    with pytest.raises(DataError):
-        unpack_scores(packed, 20)
-    with pytest.raises(DataError):
-        unpack_codes(packed, 20)
 
 
 def test_every_run_is_there_models_checkpoints_baselines_and_partial_ones(

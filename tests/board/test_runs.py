@@ -105,9 +105,9 @@ def test_the_page_names_the_chosen_checkpoint_and_the_optimism_of_choosing(
     site: Site, page: Page
 ) -> None:
     shown = html(site, page)
-    assert "Chosen to stand for the run:" in shown
-    assert "was picked by the same items" in shown
-    assert "cannot be told from the best" in shown
+    assert "Chosen to represent the run:" in shown
+    assert "was picked on the same items" in shown
+    assert "do not differ significantly from the highest" in shown
     assert shown.count('class="lines"') == 1 + len(page.context["run"].charts) + 1  # mean, loss
     assert "לא נבדלות" in html(site, page, "he") or "אינן נבדלות" in html(site, page, "he")
 
@@ -145,4 +145,4 @@ def test_checkpoints_that_share_no_column_are_shown_and_not_averaged(site: Site)
     other = dataclasses.replace(site, board=standings(entries, board.stored))
     found = next(page for page in checkpoints.pages(other) if page.path == "runs/run-x.html")
     assert found.context["run"].selection is None
-    assert "no task that all checkpoints were run whole on" in html(other, found)
+    assert "No task was run in full on all checkpoints" in html(other, found)

@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,15 @@ TASK_CHANGES: list[tuple[dict[str, Any], str]] = [
     ({"metrics": {"score": [None] * 505}}, "no item was judged"),
     ({"answers": ["a" * 30_000] * 505}, "answers of at most"),
     ({"answers": [[float("1e999")]] * 505}, "Infinity|finite|answers"),
+    ({"answers": [[10**400]] * 505}, "finite"),
     ({"unknown": 1}, r"unknown: \['unknown'\]"),
+    ({"chance": 10**400}, "chance level"),
+    ({"total": 10**400}, "at least as many items in all"),
+    ({"metrics": {"score": [10**400] * 505}}, "expected finite numbers"),
+    ({"clusters": [2**70] * 505}, "expected codes from 0 to 504"),
+    ({"version": "1\ud800"}, "in version"),
+    ({"prompt_sha256": "\u202e"}, "in prompt_sha256"),
+    ({"split": "validation"}, "its split is another"),
 ]
 
 
@@ -154,6 +163,8 @@ RECORD_CHANGES: list[tuple[dict[str, Any], str]] = [
     ({"added": "yesterday"}, "expected an ISO date"),
     ({"tasks": {}}, "at least one task"),
     ({"tasks": {"../x": {}}}, "not the name of a column"),
+    ({"tasks": {f"{KEY}--chat": {}}}, "not the name of a column"),
+    ({"tasks": {"x\n::error::": {}}}, r"\\n::error::' is not the name of a column"),
     ({"settings": {"home": "/home/noa"}}, "settings missing or unknown"),
     ({"more": 1}, r"unknown: \['more'\]"),
 ]
@@ -174,7 +185,8 @@ def test_a_record_that_is_not_what_it_says_is_refused(
 @pytest.mark.parametrize(
     "raw",
     [b"", b"not gzip", gzip.compress(b"not json"), gzip.compress(b"[" * 100_000),
-     gzip.compress(b'{"schema": NaN}'), gzip.compress(b"[]")],
+     gzip.compress(b'{"schema": NaN}'), gzip.compress(b"[]"),
+     gzip.compress(b"0123456789" * 9)[:-20] + b"\xff" * 20],
 )  # fmt: skip
 def test_a_damaged_record_is_refused_in_one_line(tmp_path: Path, raw: bytes) -> None:
     path = tmp_path / "a.json.gz"
@@ -182,6 +194,35 @@ def test_a_damaged_record_is_refused_in_one_line(tmp_path: Path, raw: bytes) -> 
     with pytest.raises(DataError) as caught:
         read_record(path)
     assert "\n" not in str(caught.value) and "a.json.gz" in str(caught.value)
+
+
+def test_a_link_and_a_folder_are_no_record(tmp_path: Path) -> None:
+    (tmp_path / "b.json.gz").symlink_to("/dev/zero")
+    (tmp_path / "c.json.gz").mkdir()
+    for name in ("b.json.gz", "c.json.gz"):
+        with pytest.raises(DataError, match="expected a plain file"):
+            read_record(tmp_path / name)
+
+
+def test_half_a_surrogate_pair_in_an_answer_comes_back(tmp_path: Path) -> None:
+    task = made_task("hebench_mini_translation_en_he", 0.5, 1)
+    task = dataclasses.replace(task, answers=("\ud800", *(task.answers or ())[1:]))
+    record = made_record("a", {"hebench_mini_translation_en_he": task})
+    path = store(tmp_path, record)
+    assert read_record(path) == record
+
+
+@pytest.mark.parametrize(
+    "stone",
+    [b"", b"[]", b"[" * 100_000, b"\xff", b'{"schema": 1, "date": "2026-11-02", "reason": 5}',
+     b'{"schema": 1, "date": "soon", "reason": "x"}'],
+)  # fmt: skip
+def test_a_tombstone_that_is_none_is_refused(tmp_path: Path, stone: bytes) -> None:
+    folder = board(tmp_path / "board", a=entry())
+    path = store(folder, made_record("a", {KEY: made_task(KEY, 0.5, 1)}))
+    path.with_name(f"{path.name[:-8]}.withdrawn.json").write_bytes(stone)
+    with pytest.raises(DataError, match="withdrawn.json: expected"):
+        read_store(folder)
 
 
 def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,6 +245,13 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ({"link": 'https://x/"><script>'}, "starts with https"),
         ({"released": "soon"}, "ISO date"),
         ({"parameters": -1}, "whole number"),
+        ({"parameters": 10**400}, "whole number"),
+        ({"link": "https://x.org/\u202e"}, "starts with https"),
+        ({"note": "\ud800"}, "a text in note"),
+        ({"checkpoint": {"run": "x", "step": 10**400}}, "whole number in step"),
+        ({"checkpoint": {"run": "x", "step": 1, "loss": float("nan")}}, "number in loss"),
+        ({"checkpoint": {"run": "x", "step": 1}, "kind": "baseline"}, "has no checkpoint"),
+        ({1: 2, "size": 7}, r"unknown keys \['1', 'size'\]"),
         ({"open_weights": "yes"}, "true, false or null"),
         ({"size": 7}, r"unknown keys \['size'\]"),
         ({"checkpoint": {"run": "x"}}, "run and step"),
@@ -213,15 +261,70 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_an_entry_that_is_not_right_is_named(
     tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
-    folder = board(tmp_path, **{"a-model": entry(**change)})
+    folder = board(tmp_path, **{"a-model": entry() | change})
     with pytest.raises(DataError, match=f"a-model.*{message}"):
         read_models(folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: [", "- a", "a: {released: 2024-02-30}", "a: " + "9" * 5_000, "[" * 10_000, "\ta: b",
+     "a: {name: A, kind: model, track: base}\n" * 2],
+)  # fmt: skip
+def test_a_damaged_list_of_models_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "models.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="models.yaml: expected") as caught:
+        read_models(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_checkpoints_of_a_run_are_of_one_track(tmp_path: Path) -> None:
+    point = {"run": "x", "step": 1}
+    models = {
+        "a": entry(checkpoint=point),
+        "b": entry(checkpoint=point | {"step": 2}, track="chat"),
+    }
+    with pytest.raises(DataError, match="other checkpoints of x are of another track"):
+        read_models(board(tmp_path, **models))
 
 
 def test_dates_of_yaml_and_texts_are_the_same(tmp_path: Path) -> None:
     text = "a: {name: A, kind: model, track: base, released: 2024-07-01}\n"
     (tmp_path / "models.yaml").write_text(text, encoding="utf-8")
     assert read_models(tmp_path)["a"].released == "2024-07-01"
+
+
+def test_a_run_that_could_not_be_read_again_changes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected a short text or a number in name"):
+        add_run(tmp_path / "board", write_run(tmp_path / "run", name="x" * 500))
+    folder = tmp_path / "flow"
+    folder.mkdir()
+    (folder / "models.yaml").write_text("{}\n", encoding="utf-8")
+    with pytest.raises(DataError, match="cannot append plain"):
+        add_run(folder, write_run(tmp_path / "other"))
+    assert read_store(folder) == ({}, []) and not (tmp_path / "board").exists()
+
+
+def test_an_interrupted_addition_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    run, folder = write_run(tmp_path / "run"), tmp_path / "board"
+    with monkeypatch.context() as patch:
+        patch.setattr("hebench.board.store.write_record", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            add_run(folder, run)
+    assert list(read_store(folder)[0]) == ["plain"] and read_store(folder)[1] == []
+    add_run(folder, run)
+    assert len(read_store(folder)[1]) == 1
+
+
+def test_two_additions_at_a_time_lose_nothing(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, name=name) for name in ("a", "b", "c", "d")]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda run: add_run(tmp_path / "board", run), runs))
+    models, stored = read_store(tmp_path / "board")
+    assert set(models) == {"a", "b", "c", "d"} and len(stored) == 4
 
 
 @pytest.mark.parametrize(

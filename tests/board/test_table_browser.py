@@ -93,18 +93,18 @@ def test_rows_are_sorted_by_numbers_with_the_missing_last(table: Page) -> None:
 
 def test_each_filter_says_how_many_rows_it_hides(table: Page) -> None:
     status = table.locator("#base [role=status]")
-    assert status.text_content() == "7 rows of 14 are shown. The kind of row hides 7."
+    assert status.text_content() == "7 rows of 14 are shown. Hidden by kind of row: 7."
     table.locator("#base [name=checkpoint]").check()
     table.locator("#base [name=q]").fill("מוֹדֶל")
     assert names(table) == []
     table.locator("#base [name=q]").fill("דגמ")
-    assert status.text_content() == "4 rows of 14 are shown. The search hides 10."
+    assert status.text_content() == "4 rows of 14 are shown. Hidden by the search: 10."
     table.locator("#base details").nth(1).locator("summary").click()
     table.locator("#base [name=max]").fill("0.5")
     assert names(table) == ["model-b", "model-a"]
-    assert "The size hides 4." in (status.text_content() or "")
+    assert "Hidden by size: 4." in (status.text_content() or "")
     table.get_by_role("button", name="Reset").click()
-    assert status.text_content() == "7 rows of 14 are shown. The kind of row hides 7."
+    assert status.text_content() == "7 rows of 14 are shown. Hidden by kind of row: 7."
 
 
 def test_a_link_shows_exactly_this_view_in_both_languages(table: Page, site: Path) -> None:

@@ -340,7 +340,6 @@ def test_tally_keeps_both_bad_apart_from_a_tie() -> None:
     found = tally([0] * 6, [1, 1, 1, 1, 2, 1], words, models=4)
     assert found.votes.tolist() == [6, 5, 1, 0]
     assert found.codes.tolist() == [0, 1, 2, 2, 2, -1]
-    assert found.codes_without_bad.tolist() == [0, 1, 2, 2, -1, -1]
     assert found.shares["both_bad"][:3].tolist() == pytest.approx([1 / 6, 0, 1])
     assert found.shares["win"][:3].tolist() == pytest.approx([1 / 6, 1 / 5, 0])
     assert sum(found.shares.values())[:3] == pytest.approx([1, 1, 1])

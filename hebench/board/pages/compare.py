@@ -62,13 +62,12 @@ def pages(site: Site) -> Iterator[Page]:
 
 
 def _track(board: Board, track: str) -> Track:
-    presets = board.presets[track]
-    preset = next(iter(presets), None)
+    preset = board.preset(track)
     return Track(
         name=track,
         models=board.rows(track),
         columns=board.columns_of(track),
-        presets=presets,
+        presets=board.presets[track],
         preset=preset,
         pairs=leading_pairs(board, track, preset) if preset else (),
     )

@@ -133,7 +133,7 @@ def _places(board: Board, entry: ModelEntry) -> Iterator[Place]:
 
 def _rival(board: Board, entry: ModelEntry) -> str | None:
     """Return the best other model of the track, to compare with."""
-    preset = next(iter(board.presets.get(entry.track, {})), None)
+    preset = board.preset(entry.track)
     if preset is None:
         return None
     order = board.rankings[entry.track, preset].standings

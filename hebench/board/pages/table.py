@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from hebench.board.columns import Column
 from hebench.board.page import Page, Site
 from hebench.board.show import shown
-from hebench.board.standings import Board, Cell, Standing, is_ranked
+from hebench.board.standings import Board, Cell, Standing, is_ranked, mean_over
 from hebench.records import ModelEntry, Tombstone
-from hebench.stats.macro import MacroMean, macro_mean
+from hebench.stats.macro import MacroMean
 
 SCRIPTS = ("assets/core.js", "assets/packed.js", "assets/table.js")
 LONG = 50  # rows; a longer table has columns of fixed width, so that sorting it stays quick
@@ -140,11 +140,7 @@ def _row(
     if standing:
         mean = standing.mean
     elif len(whole) == len(keys):
-        mean = macro_mean(
-            [interval.mean for interval in whole],
-            [interval.standard_error for interval in whole],
-            [interval.clusters for interval in whole],
-        )
+        mean = mean_over(whole)
     return Row(
         entry=entry,
         standing=standing,

@@ -191,7 +191,7 @@
       const shown = heads.map((_, i) => i).filter((i) => i < FIRST || boxes[i - FIRST].checked);
       const score = (i) => i === 2 || i >= FIRST;
       const line = (list) => list.map((x) => `"${x.replace(/[\u2066-\u2069]/g, "")
-        .replace(/^[=+\-@]/, "'$&").replace(/"/g, '""')}"`).join();
+        .replace(/^[=+\-@＝＋－＠]/, "'$&").replace(/"/g, '""')}"`).join();
       const titles = shown.flatMap((i) => [label(heads[i]), ...(score(i) ? ["low", "high"] : [])
         .map((key) => text(key, {name: label(heads[i])}))]);
       const three = ({dataset, textContent}) => // none where the text is that there is no score
