@@ -32,7 +32,7 @@ from hebench.errors import ConfigError, DataError
 
 MARKER = "api/v1/board.json"  # a folder that holds it is an earlier site and may be replaced
 _PAGES = (table, models, tasks, compare, items, checkpoints, votes_pages, method, changes)
-_PRINTED = {"percent", "bounds", "interval", "ranks", "size", "shown", "visible"}
+_PRINTED = {"chance", "percent", "bounds", "interval", "ranks", "size", "shown", "visible"}
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,12 @@ def ranks(low: int, high: int) -> Markup:
     return ltr(str(low) if low == high else f"{low}–{high}")
 
 
+def chance(share: float) -> str:
+    """Return a chance of being first in whole percent; never 0 or 100, which no draw can show."""
+    whole = math.floor(100 * share + 0.5 + 1e-9)  # halves go up, as in table.js
+    return "<1%" if whole < 1 else ">99%" if whole > 99 else f"{whole}%"
+
+
 def size(parameters: int | None) -> str | None:
     """Return a number of parameters in short: 135M, 7B; None if it is unknown."""
     if parameters is None:

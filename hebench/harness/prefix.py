@@ -10,6 +10,7 @@ too little, running text, sampling, and models whose cache cannot be branched (s
 state-space layers, encoder-decoders) go the stock way.
 """
 
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,7 +81,7 @@ class PrefixLM(HFLM):  # type: ignore[misc]
 
     def _prefill(self, prefix: Tokens) -> Any | None:
         """Return the keys and values of a beginning, or None if they cannot be branched."""
-        if self.backend != "causal":
+        if self.backend != "causal" or not _reads_tail(self.model):
             return None
         with torch.inference_mode():
             ids = torch.tensor([prefix], device=self.device)
@@ -166,6 +167,11 @@ class PrefixLM(HFLM):  # type: ignore[misc]
             ids[place, shared + gap :] = torch.tensor(row[shared:])
             mask[place, :shared] = mask[place, shared + gap :] = 1
         return ids.to(self.device), mask.to(self.device)
+
+
+def _reads_tail(model: Any) -> bool:
+    """Return whether a model can compute the logits of its last positions alone."""
+    return "logits_to_keep" in inspect.signature(type(model).forward).parameters
 
 
 def _groups(branches: Sequence[_Branch]) -> Iterator[tuple[Tokens, list[_Branch]]]:

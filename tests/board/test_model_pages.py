@@ -10,6 +10,7 @@ from hebench.board.build import _render, load_site
 from hebench.board.page import Page, Site
 from hebench.board.pages import models
 from hebench.board.pages.models import command
+from hebench.board.show import chance
 from hebench.board.store import read_store, withdraw
 from tests.board.made import EVIL, made_board, made_record, made_task
 
@@ -49,7 +50,7 @@ def test_ranks_and_chances_of_every_preset_are_shown(site: Site, found: dict[str
     page = html(site, found["models/model-a.html"])
     for place in places:
         standing = place.standing
-        assert f"{100 * standing.p_best:.1f}%" in page
+        assert chance(standing.p_best).replace("<", "&lt;").replace(">", "&gt;") in page
     partial = found["models/model-d.html"].context["places"]
     assert all(place.standing is None for place in partial)
     assert "it lacks" in html(site, found["models/model-d.html"])

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from hebench.board import tabledata
 from hebench.board.build import _render, load_site
 from hebench.board.page import Site
-from hebench.board.pages.table import chance, pages, track_table, withdrawn
+from hebench.board.pages.table import pages, track_table, withdrawn
+from hebench.board.show import chance
 from hebench.board.store import withdraw
 from tests.board.made import CHAT, EVIL, MINI, made_board, made_record, made_task, store
 

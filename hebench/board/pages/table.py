@@ -70,7 +70,6 @@ def pages(site: Site) -> Iterator[Page]:
         context={
             "tables": [track_table(board, track) for track in board.tracks],
             "withdrawn": withdrawn(board),
-            "chance": chance,
             "licence": licence,
         },
         section="table",
@@ -102,12 +101,6 @@ def track_table(board: Board, track: str) -> TrackTable:
         scale=_scale([row.mean for found in rows.values() for row in found if row.mean]),
         licences=tuple(sorted({licence(entry) for entry in board.rows(track)} - {""})),
     )
-
-
-def chance(share: float) -> str:
-    """Return a chance of being first in whole percent; never 0 or 100, which no draw can show."""
-    whole = math.floor(100 * share + 0.5 + 1e-9)  # halves go up, as in table.js
-    return "<1%" if whole < 1 else ">99%" if whole > 99 else f"{whole}%"
 
 
 def licence(entry: ModelEntry) -> str:

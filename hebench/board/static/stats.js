@@ -71,14 +71,7 @@ var hebenchStats = (() => {
   const mcnemar = (better, worse) => better === worse ? 1 :
     2 * beta(0.5, Math.max(better, worse), Math.min(better, worse) + 1);
 
-  // One model, one task
-
-  function wilson(mean, n, level = 0.95) {
-    const z = normalQuantile(0.5 + level / 2), w = z * z / n;
-    const half = z / (1 + w) * Math.sqrt((mean * (1 - mean) + w / 4) / n);
-    const centre = (mean + w / 2) / (1 + w);
-    return [Math.max(0, centre - half), Math.min(1, centre + half)];
-  }
+  // Two models
 
   // Mean, clusters and cluster-robust standard error of the values that are judged.
   function clustered(values, codes) {
@@ -93,27 +86,8 @@ var hebenchStats = (() => {
     const units = sums.size;
     const squares = sum(Array.from(sums.values(), (x) => x * x));
     const error = Math.sqrt(units / (units - 1) * squares) / n;
-    return {kept, n, mean, units, error, unscored: values.length - n};
+    return {n, mean, units, error, unscored: values.length - n};
   }
-
-  function meanInterval(scores, codes = null, level = 0.95) {
-    const {kept, n, mean, units, error, unscored} = clustered(scores, codes);
-    const result = (low, high, standardError, method) =>
-      ({mean, low, high, standardError, n, clusters: units, unscored, method});
-    const z = normalQuantile(0.5 + level / 2);
-    if (!n) return result(0, 1, NaN, "none");
-    if (units < 2) return result(0, 1, 0.5 / z, "undefined: one independent unit");
-    const constant = error < ROUNDING;
-    if (constant || (units === n && kept.every((x) => x === 0 || x === 1))) {
-      const [low, high] = wilson(mean, units, level);
-      return result(low, high, constant ? (high - low) / (2 * z) : error, "wilson");
-    }
-    const half = tQuantile(0.5 + level / 2, units - 1) * error;
-    return result(clip(mean - half, 0, 1), clip(mean + half, 0, 1), error,
-      units < n ? `cluster-robust t, ${units} clusters` : "t");
-  }
-
-  // Two models
 
   const detectable = (se, level, power) =>
     (normalQuantile(0.5 + level / 2) + normalQuantile(power)) * se;
@@ -167,7 +141,7 @@ var hebenchStats = (() => {
       ...around(difference, se, dof, level, -1)};
   }
 
-  // list: results of meanInterval, one a task.
+  // list: {mean, standardError, clusters} of one model, one a task.
   function macroMean(list, level = 0.95) {
     const {se, dof} = pooled(list.map((x) => x.standardError), list.map((x) => x.clusters));
     const mean = sum(list.map((x) => x.mean)) / list.length;
@@ -251,6 +225,6 @@ var hebenchStats = (() => {
     return {low, high, pBest, bestSet: low.map((rank) => rank === 1), critical};
   }
 
-  return {normalQuantile, tQuantile, mcnemar, wilson, meanInterval, pairedDifference,
-    macroDifference, macroMean, holm, rankSets};
+  return {normalQuantile, tQuantile, mcnemar, pairedDifference, macroDifference, macroMean, holm,
+    rankSets};
 })();

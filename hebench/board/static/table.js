@@ -10,7 +10,7 @@
   const numbers = (text) => text.match(/[\d.]+/g) || [];
   const sum = (list) => list.reduce((total, x) => total + x, 0);
   const percent = (x) => (100 * x - (100 * x % 1 === 0.25) / 99).toFixed(1); // halves as in Python
-  const likely = (p) => { // as pages.table.chance
+  const likely = (p) => { // as show.chance
     const whole = Math.floor(100 * p + 0.5 + 1e-9);
     return whole < 1 ? "<1%" : whole > 99 ? ">99%" : `${whole}%`;
   };
