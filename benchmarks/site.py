@@ -26,7 +26,15 @@ from hebench.board.suite import suite
 from hebench.records import RECORD_SCHEMA, RunRecord, TaskRecord
 
 MODELS, TASKS, ITEMS = 300, 30, 20_000
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def make_board(folder: Path) -> None:

@@ -1,7 +1,6 @@
 """The statistics of the page in real Chromium against those of Python, on the same inputs."""
 
 import math
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from playwright.sync_api import Browser
 from scipy import stats
 
 from hebench.stats.intervals import mean_interval
@@ -20,15 +20,6 @@ from hebench.stats.ranks import difference_variances, rank_sets
 pytestmark = pytest.mark.slow
 
 SCRIPT = Path(__file__).parents[2] / "hebench/board/static/stats.js"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-sync",
-    "--disable-background-networking",
-    "--disable-component-update",
-]
 NAMES = {"mean_a": "meanA", "mean_b": "meanB", "standard_error": "se"}
 FIELDS = ["mean_a", "mean_b", "difference", "low", "high", "p", "test", "n", "clusters"]
 FIELDS += ["better", "worse", "equal", "unscored", "standard_error", "detectable"]
@@ -37,25 +28,19 @@ Call = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def call() -> Iterator[Call]:
+def call(browser: Browser) -> Iterator[Call]:
     """Return a function that calls one function of the script with JSON arguments."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium on this machine")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=chromium, args=FLAGS)
-        page = browser.new_page()
-        page.set_content("<!doctype html><title>statistics</title>")
-        page.add_script_tag(content=SCRIPT.read_text(encoding="utf-8"))
+    page = browser.new_page()
+    page.set_content("<!doctype html><title>statistics</title>")
+    page.add_script_tag(content=SCRIPT.read_text(encoding="utf-8"))
 
-        def run(name: str, *arguments: object) -> Any:
-            return page.evaluate(
-                "([name, list]) => hebenchStats[name](...list)", [name, list(arguments)]
-            )
+    def run(name: str, *arguments: object) -> Any:
+        return page.evaluate(
+            "([name, list]) => hebenchStats[name](...list)", [name, list(arguments)]
+        )
 
-        yield run
-        browser.close()
+    yield run
+    page.close()
 
 
 def cases() -> list[tuple[str, list[float], list[float], list[int] | None]]:

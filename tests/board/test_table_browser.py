@@ -8,8 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from hebench.board.build import load_site
-from hebench.board.pages.table import chance
-from hebench.board.show import bounds, percent
+from hebench.board.show import bounds, chance, percent
 from hebench.board.standings import Board, ranking
 
 pytestmark = pytest.mark.slow
