@@ -8,6 +8,7 @@ comparison of two models over all items, each against its budget.
 """
 
 import gzip
+import hashlib
 import re
 import resource
 import shutil
@@ -71,8 +72,8 @@ def make_board(folder: Path) -> None:
                 shots=0,
                 total=size,
                 chance=None,
-                data_sha256=name,
-                prompt_sha256=name,
+                data_sha256=hashlib.sha256(name.encode()).hexdigest(),
+                prompt_sha256=hashlib.sha256(name.encode()).hexdigest(),
                 items=items[name],
                 clusters=None,
                 metrics={"score": tuple(map(float, scores))},
