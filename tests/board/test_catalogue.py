@@ -89,8 +89,6 @@ PATTERNS: dict[str, set[str]] = {
     "?baseline.*": {slugify(name) for name in TITLES.values()},
     "nav.*": {"table", "tasks", "compare", "runs", "votes", "changes", "method"},
     "track.*": set(TRACKS),
-    "compare.track.*": set(TRACKS),
-    "model.track_*": set(TRACKS),
     "table.about_*": set(TRACKS),
     "table.kind_*": set(KINDS),
     "table.label_*": set(KINDS) - {"model"},
