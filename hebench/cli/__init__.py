@@ -1,0 +1,55 @@
+"""The command line: `hebench <verb>`. A stage is imported only when its verb is called.
+
+Exit codes: 0 done; 2 a mistake that the user can mend, told in one line; 130 interrupted;
+1 a bug of ours, with its traceback.
+"""
+
+import errno
+import os
+import sys
+
+import typer
+
+from hebench.cli import board, data, scores, tasks
+from hebench.errors import HebenchError, one_line
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Hebrew language-model evaluation, with intervals.",
+)
+app.command("eval")(scores.evaluate)
+app.command("compare")(scores.compare)
+app.command("breakdown")(scores.breakdown)
+app.command("judge")(scores.judge)
+app.command("demo")(scores.demo)
+app.add_typer(tasks.app, name="tasks")
+app.add_typer(data.app, name="data")
+app.add_typer(board.app, name="board")
+
+# No room, no leave, or a path that is no file or no folder.
+_USER_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EFBIG}
+_USER_ERRNOS |= {errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
+_MESSAGE = 4_000  # characters: some list what there is
+
+
+def main() -> None:
+    """Run the command line and exit; a user's mistake is one line on stderr."""
+    if not sys.stderr.isatty():
+        # tqdm reads this when it is first imported: no progress bars in log files.
+        os.environ.setdefault("TQDM_DISABLE", "1")
+    try:
+        app()
+    except SystemExit as end:
+        if end.code == 130:  # typer's answer to Ctrl-C
+            print("hebench: interrupted; the same command goes on from here", file=sys.stderr)
+        raise
+    except HebenchError as error:
+        print(f"hebench: {one_line(error, _MESSAGE)}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in _USER_ERRNOS:
+            raise
+        print(f"hebench: {error.strerror}: {error.filename or 'while writing'}", file=sys.stderr)
+        sys.exit(2)
