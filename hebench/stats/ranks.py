@@ -71,6 +71,30 @@ def difference_variances(scores: Floats, codes: Integers) -> Floats:
     variance is (1/G)^2, which is what one 0/1 item that differs makes of it. The diagonal is 0.
     Raises ValueError for wrong shapes and for a model without a judged item.
     """
+    products, units = _products(scores, codes)
+    own = np.diag(products)
+    total = own[:, None] + own[None, :]
+    variances = total - 2 * products
+    floor = 1.0 / np.minimum(units[:, None], units[None, :]) ** 2
+    unknown = (variances <= ROUNDING * total) | (floor == 1)  # rounding, or one unit alone
+    variances = np.where(unknown, np.maximum(variances, floor), variances)
+    np.fill_diagonal(variances, 0)
+    return np.asarray(variances)
+
+
+def mean_covariance(scores: Floats, codes: Integers) -> Floats:
+    """Return the cluster-robust covariance of the models' means, (M, M).
+
+    Arguments and errors as for `difference_variances`. A model whose units do not vary gets the
+    variance (1/G)^2 in place of none.
+    """
+    products, units = _products(scores, codes)
+    own = np.diag(products)
+    return np.asarray(products + np.diag(np.maximum(own, 1.0 / units**2) - own))
+
+
+def _products(scores: Floats, codes: Integers) -> tuple[Floats, Integers]:
+    """Return the models' products of summed residuals, (M, M), and their clusters, (M,)."""
     if scores.ndim != 2 or codes.shape != scores.shape[1:]:
         raise ValueError(f"expected (M, N) and (N,), found {scores.shape} and {codes.shape}")
     judged = ~np.isnan(scores)
@@ -85,15 +109,7 @@ def difference_variances(scores: Floats, codes: Integers) -> Floats:
     units = np.add.reduceat(judged[:, order], starts, axis=1, dtype=np.int64)
     units = (units > 0).sum(axis=1)
     sums *= np.sqrt(units / np.maximum(units - 1, 1))[:, None]
-    products = sums @ sums.T
-    own = np.diag(products)
-    total = own[:, None] + own[None, :]
-    variances = total - 2 * products
-    floor = 1.0 / np.minimum(units[:, None], units[None, :]) ** 2
-    unknown = (variances <= ROUNDING * total) | (floor == 1)  # rounding, or one unit alone
-    variances = np.where(unknown, np.maximum(variances, floor), variances)
-    np.fill_diagonal(variances, 0)
-    return np.asarray(variances)
+    return sums @ sums.T, units
 
 
 def rank_sets(
@@ -129,6 +145,65 @@ def rank_sets(
         best_set=low == 1,
         critical=critical,
     )
+
+
+def may_be_best(
+    scores: Floats, variances: Floats, *, dof: float, level: float = 0.95, draws: int = 2000
+) -> NDArray[np.bool_]:
+    """Return which of M models may be the best, (M,): with chance `level` the true best is among.
+
+    Hsu's comparison with the best (1984, Annals of Statistics 12, 1136-1144) with paired errors:
+    model j stays unless some k beats it by more than c_j standard errors, c_j the `level` quantile
+    of max_k (x_k - x_j) / sqrt(V_kj). One-sided and about one model only, so it keeps fewer than
+    the rank sets of all models do, and a thousand models take a second. Arguments and errors as
+    for `rank_sets`; the model with the highest score always stays.
+    """
+    models = len(scores)
+    if scores.ndim != 1 or variances.shape != (models, models) or not models:
+        raise ValueError(f"expected (M,) and (M, M), found {scores.shape}, {variances.shape}")
+    top = int(np.argmax(scores))
+    root = np.sqrt(variances)
+    x = (
+        standard_normals(draws, models)
+        @ _factor((variances[:, [top]] + variances[[top], :] - variances) / 2).T
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        worst = np.where(root > 0, (scores[None, :] - scores[:, None]) / root, -math.inf).max(
+            axis=1
+        )
+    # The bounds between which a critical value lies spare most models their own.
+    least = _widened(float(stats.norm.ppf(level)), dof)
+    most = _widened(float(stats.norm.isf((1 - level) / max(1, models - 1))), dof)
+    stays = worst <= least
+    rows = np.ascontiguousarray(x.T, dtype=np.float32)  # (M, D): the work is along memory
+    room = np.empty_like(rows)
+    for j in np.flatnonzero((worst > least) & (worst <= most)):
+        np.subtract(rows, rows[j], out=room)
+        room *= np.where(root[j] > 0, 1 / np.where(root[j] > 0, root[j], 1), 0)[:, None].astype(
+            "f4"
+        )
+        critical = float(np.sort(room.max(axis=0))[math.ceil(level * draws) - 1])
+        stays[j] = worst[j] <= _widened(critical, dof)
+    stays[top] = True
+    return np.asarray(stays)
+
+
+def simultaneous_critical(
+    covariance: Floats, *, dof: float, level: float = 0.95, draws: int = 2000
+) -> float:
+    """Return how many standard errors bound the errors of all M means at once.
+
+    With chance `level` every mean +/- this many of its standard errors covers, and so does that
+    of a model picked by looking at all of them. covariance: (M, M), positive on the diagonal.
+    """
+    errors = np.sqrt(np.diag(covariance))
+    largest = np.abs(normal_draws(covariance, draws) / errors).max(axis=1)
+    return _widened(float(np.sort(largest)[math.ceil(level * draws) - 1]), dof)
+
+
+def normal_draws(covariance: Floats, draws: int) -> Floats:
+    """Return (draws, M) normal numbers of mean 0 with this covariance, the same at every call."""
+    return np.asarray(standard_normals(draws, len(covariance)) @ _factor(covariance).T)
 
 
 def standard_normals(draws: int, models: int) -> Floats:
@@ -169,6 +244,7 @@ def _largest_quantile(x: Floats, variances: Floats, level: float) -> float:
 
 
 def _widened(critical: float, dof: float) -> float:
+    """Return the number that Student's t exceeds as often as a normal number exceeds `critical`."""
     if dof <= 0:
         return math.inf
     return float(stats.t.isf(stats.norm.sf(critical), dof)) if math.isfinite(dof) else critical

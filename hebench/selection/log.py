@@ -1,0 +1,189 @@
+"""The selection log: `selection.jsonl` of a training run, one line for each evaluated checkpoint.
+
+    {"schema": 1, "checkpoint": "checkpoint-200", "step": 200, "tokens": 102400, "loss_nats": 3.1,
+     "weights_sha256": "…", "settings": {…}, "seconds": 41.0, "failed": {},
+     "tasks": {"hebench_mini_nli": {"version": "1.0", "prompt_sha256": "…", "data_sha256": "…",
+               "scores": "<float32, base64>", "clusters": null, "chance": 0.33}}}
+
+Every item's score stands in the line, since two checkpoints are compared item by item. Lines are
+appended whole and under a lock, so that a callback and several watchers can share a file; the
+same checkpoint twice is one evaluation (the later line counts), and half a line at the end, which
+only a power cut can leave, counts as nothing and gives way to the next line.
+
+    >>> log = read_log(Path("runs/he/selection.jsonl"))
+    >>> [(entry.step, round(entry.score, 3)) for entry in log]
+    [(100, 0.412), (200, 0.437)]
+"""
+
+import base64
+import fcntl
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hebench.errors import DataError, one_line
+
+LOG_NAME = "selection.jsonl"
+LOG_SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskItems:
+    """The scores of one task's items; (n,), in the order of the task's documents.
+
+    scores: in [0, 1], NaN where an item could not be judged. clusters: codes from 0 of items that
+    are not independent; None where each stands for itself. chance: mean score of a uniform guesser,
+    None where there are no choices.
+    """
+
+    version: str
+    prompt_sha256: str
+    data_sha256: str
+    scores: NDArray[np.float32]
+    clusters: tuple[int, ...] | None = None
+    chance: float | None = None
+
+    @property
+    def score(self) -> float:
+        """Return the mean over judged items, NaN if none was."""
+        judged = self.scores[~np.isnan(self.scores)]
+        return float(judged.mean(dtype=np.float64)) if judged.size else math.nan
+
+    @property
+    def signature(self) -> tuple[str, str, str, int]:
+        """Return what must agree for two checkpoints to be compared on this task."""
+        return self.version, self.prompt_sha256, self.data_sha256, len(self.scores)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """One checkpoint with its scores: a line of the log."""
+
+    checkpoint: str  # its folder, relative to the run folder
+    step: int
+    tokens: int | None = None  # seen in training so far
+    loss_nats: float | None = None  # per token
+    weights_sha256: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)  # dtype, batch size, limit, versions
+    seconds: float = 0.0  # that the evaluation took
+    tasks: Mapping[str, TaskItems]
+    failed: Mapping[str, str] = field(default_factory=dict)  # task -> why it has no scores
+
+    @property
+    def score(self) -> float:
+        """Return the mean of the tasks' scores, NaN if one of them has none."""
+        return float(np.mean([task.score for task in self.tasks.values()] or [math.nan]))
+
+
+def append(path: Path, entry: Evaluated) -> None:
+    """Add one line to the log, whole or not at all, safe beside other writers."""
+    line = json.dumps(_plain(entry), ensure_ascii=False).encode() + b"\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        end = _end_of_lines(stream)
+        try:
+            os.ftruncate(stream.fileno(), end)
+            stream.write(line)
+            stream.flush()
+            os.fsync(stream.fileno())
+        except OSError:  # disk full: no half line stays
+            os.ftruncate(stream.fileno(), end)
+            raise
+
+
+def read_log(path: Path) -> tuple[Evaluated, ...]:
+    """Return the evaluated checkpoints by step; of several lines for one, the last.
+
+    A cut-off last line is no evaluation and is left out. Raises DataError, with the line, for
+    anything else that is not a line of such a log, and if there is none.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: expected a selection log, found none; evaluate checkpoints first")
+    found: dict[str, Evaluated] = {}
+    for number, content in _objects(path):
+        entry = _entry(content, f"{path} line {number}")
+        found[entry.checkpoint] = entry
+    if not found:
+        raise DataError(f"{path}: expected at least one evaluated checkpoint, found none")
+    return tuple(sorted(found.values(), key=lambda entry: (entry.step, entry.checkpoint)))
+
+
+def _end_of_lines(stream: BinaryIO) -> int:
+    """Return the position behind the last complete line."""
+    end = stream.seek(0, os.SEEK_END)
+    if end:
+        stream.seek(end - 1)
+        if stream.read(1) != b"\n":
+            stream.seek(0)
+            end = stream.read().rfind(b"\n") + 1
+    return end
+
+
+def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number, object) of complete lines."""
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            content = json.loads(line)
+            if not isinstance(content, dict):
+                raise ValueError(f"a {type(content).__name__}")
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"{path} line {number}: expected a JSON object, found {one_line(error)}; "
+                "remove the line"
+            ) from error
+        yield number, content
+
+
+def _entry(content: dict[str, Any], where: str) -> Evaluated:
+    if content.get("schema") != LOG_SCHEMA:
+        raise DataError(
+            f"{where}: expected schema {LOG_SCHEMA}, found {content.get('schema')!r}; "
+            "use the hebench that wrote it"
+        )
+    try:
+        values = {key: value for key, value in content.items() if key != "schema"}
+        values["tasks"] = {
+            name: _task(task, f"{where}, {name}") for name, task in content["tasks"].items()
+        }
+        entry = Evaluated(**values)
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise DataError(
+            f"{where}: expected an evaluated checkpoint, found {one_line(error)}; remove the line"
+        ) from error
+    if not isinstance(entry.step, int) or not isinstance(entry.checkpoint, str):
+        raise DataError(f"{where}: expected a checkpoint's name and step; remove the line")
+    return entry
+
+
+def _task(content: dict[str, Any], where: str) -> TaskItems:
+    scores = np.frombuffer(base64.b64decode(content["scores"], validate=True), dtype="<f4")
+    judged = scores[~np.isnan(scores)]
+    if not scores.size or not ((judged >= 0) & (judged <= 1)).all():
+        raise DataError(f"{where}: expected scores in [0, 1], found others; remove the line")
+    clusters = content["clusters"]
+    return TaskItems(
+        version=content["version"],
+        prompt_sha256=content["prompt_sha256"],
+        data_sha256=content["data_sha256"],
+        scores=scores,
+        clusters=None if clusters is None else tuple(clusters),
+        chance=content["chance"],
+    )
+
+
+def _plain(entry: Evaluated) -> dict[str, Any]:
+    tasks = {
+        name: asdict(task)
+        | {"scores": base64.b64encode(task.scores.astype("<f4").tobytes()).decode()}
+        for name, task in entry.tasks.items()
+    }
+    values = {name: getattr(entry, name) for name in entry.__dataclass_fields__}
+    return {"schema": LOG_SCHEMA} | values | {"tasks": tasks}

@@ -1,0 +1,352 @@
+"""The rules that choose a checkpoint, and what they can say about their choice.
+
+confident (default): smooth the curve over neighbouring checkpoints, keep the set that paired
+    intervals cannot tell from the best, and take from it by the stated preference: the highest
+    smoothed score, the earliest, or the one of lowest loss.
+best: the highest mean as measured. The winner of many equals is a lucky one.
+paper: DictaLM 2.0's (arXiv 2407.07080): of the last 10,000 steps the 10 checkpoints of lowest
+    loss, and of these the highest mean.
+constraint: `confident` among the checkpoints whose guard tasks (English, say) have not fallen
+    by more than `max_fall` below those of the first checkpoint, with one-sided confidence.
+votes: what people preferred; where they could not tell, the highest smoothed score.
+
+Whatever chose it, the interval of the chosen checkpoint allows for the choice: the rule is applied
+again and again to curves made of the smoothed one and noise of the size that was measured, and
+what the winner's score is off by then, bias and spread, is taken off here.
+
+    >>> decide(read_log(Path("runs/he/selection.jsonl")), SelectConfig()).chosen
+    'checkpoint-800'
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from hebench.errors import ConfigError, DataError, one_line
+from hebench.selection.log import Evaluated
+from hebench.selection.table import Table, pair_variances, read_table
+from hebench.stats.paired import minimum_detectable
+from hebench.stats.ranks import may_be_best, normal_draws, simultaneous_critical
+
+Floats = NDArray[np.float64]
+DRAWS = 4000  # curves that a rule is applied to again
+RuleName = Literal["confident", "best", "paper", "constraint", "votes"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectConfig:
+    """How to choose."""
+
+    rule: RuleName = "confident"
+    prefer: Literal["score", "earliest", "lowest_loss"] = "score"  # within the set of equals
+    tasks: tuple[str, ...] = ()  # the choice rests on these; none: on all of the log
+    level: float = 0.95  # of the set and of all intervals
+    window_steps: int = 10_000  # paper: how far back from the last step
+    lowest: int = 10  # paper: checkpoints of lowest loss
+    guard: tuple[str, ...] = ()  # constraint: tasks that must not fall
+    max_fall: float = 0.01  # constraint: by more than this, in units of the score
+    evidence: Path | None = None  # votes: what `hebench human export` wrote
+
+    def __post_init__(self) -> None:
+        """Refuse values that contradict each other or mean nothing."""
+        if not 0.5 <= self.level < 1:
+            raise ConfigError(f"level: expected 0.5 to below 1, found {self.level}")
+        if self.window_steps < 1 or self.lowest < 1 or self.max_fall < 0:
+            raise ConfigError(
+                "expected window_steps and lowest of 1 or more, max_fall of 0 or more"
+            )
+        if (self.rule == "constraint") != bool(self.guard):
+            raise ConfigError("rule constraint and guard tasks go together: name both, or neither")
+        if (self.rule == "votes") != (self.evidence is not None):
+            raise ConfigError("rule votes and an evidence file go together: name both, or neither")
+        if set(self.guard) & set(self.tasks):
+            raise ConfigError("a task cannot be guarded and chosen by; name it once")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One checkpoint as the decision saw it; scores in [0, 1]."""
+
+    checkpoint: str
+    step: int
+    loss_nats: float | None
+    score: float  # mean over tasks, as measured
+    standard_error: float  # of `score`
+    smoothed: float
+    behind: float  # of the best smoothed score; 0 or more
+    equal: bool  # cannot be told from the best
+    allowed: bool  # by the rule's window, guard or votes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """The choice, and all that it rests on."""
+
+    rule: str
+    chosen: str
+    step: int
+    score: float  # of the chosen one on the items that chose it
+    flattery: float  # by how much such a choice looks better than it is, on average
+    low: float  # of the true score; allows for the choice
+    high: float
+    detectable: float  # the smallest difference of two that would be found 4 times in 5
+    equals: tuple[str, ...]
+    at_chance: bool
+    bandwidth: float | None  # in typical distances between checkpoints
+    reasons: tuple[str, ...]
+    candidates: tuple[Candidate, ...]
+    left_out: dict[str, str] = field(default_factory=dict)
+    tasks: tuple[str, ...] = ()
+    level: float = 0.95
+
+
+def decide(log: Sequence[Evaluated], config: SelectConfig) -> Decision:
+    """Return the decision of a rule over a log's checkpoints.
+
+    Raises DataError if the log cannot be compared (see `read_table`) and ConfigError if the rule
+    leaves no checkpoint.
+    """
+    names = config.tasks or tuple(
+        dict.fromkeys(n for e in log for n in [*e.tasks, *e.failed] if n not in config.guard)
+    )
+    table = read_table(log, (*names, *config.guard))
+    chosen_by = table.of(names)
+    reasons = [f"{len(table.entries)} checkpoints on {len(names)} tasks, {_items(chosen_by)} items"]
+    if table.left_out:
+        reasons.append(f"{len(table.left_out)} checkpoints left out, see left_out")
+    allowed = _allowed(table, chosen_by, config, reasons)
+    view = _view(chosen_by, allowed, config.level)
+    return _decision(view, _pick(view, config, reasons), config, reasons)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _View:
+    """What a rule looks at; arrays are (M,)."""
+
+    table: Table
+    smooth: Floats  # smoothed scores
+    allowed: NDArray[np.bool_]
+    equal: NDArray[np.bool_]  # allowed, and cannot be told from the best that is
+    at_chance: bool
+
+
+def _view(table: Table, allowed: NDArray[np.bool_], level: float) -> _View:
+    smooth = table.smoother @ table.scores
+    variances = pair_variances(table.smoother @ table.covariance @ table.smoother.T)
+    places = np.flatnonzero(allowed)
+    equal = np.zeros(len(allowed), dtype=bool)
+    equal[places] = may_be_best(
+        smooth[places], variances[np.ix_(places, places)], dof=table.dof, level=level
+    )
+    return _View(
+        table=table,
+        smooth=smooth,
+        allowed=allowed,
+        equal=equal,
+        at_chance=_at_chance(table, level),
+    )
+
+
+def _allowed(
+    table: Table, chosen_by: Table, config: SelectConfig, reasons: list[str]
+) -> NDArray[np.bool_]:
+    """Return which checkpoints the rule considers, (M,)."""
+    count = len(table.entries)
+    if config.rule == "paper":
+        return _of_lowest_loss(table, config, reasons)
+    if config.rule == "constraint":
+        return _guarded(table.of(config.guard), config, reasons)
+    if config.rule == "votes":
+        return _preferred(table, config, reasons)
+    return np.ones(count, dtype=bool)
+
+
+def _of_lowest_loss(table: Table, config: SelectConfig, reasons: list[str]) -> NDArray[np.bool_]:
+    losses = _losses(table)
+    if np.isnan(losses).all():
+        raise ConfigError("rule paper needs losses, and the log has none; choose another rule")
+    within = table.steps > table.steps.max() - config.window_steps
+    order = np.argsort(np.where(within & ~np.isnan(losses), losses, math.inf), kind="stable")
+    kept = order[: config.lowest]
+    allowed = np.zeros(len(losses), dtype=bool)
+    allowed[kept] = (within & ~np.isnan(losses))[kept]
+    reasons.append(f"{allowed.sum()} of lowest loss within the last {config.window_steps:,} steps")
+    return allowed
+
+
+def _guarded(guard: Table, config: SelectConfig, reasons: list[str]) -> NDArray[np.bool_]:
+    """Return which checkpoints keep the guard tasks, against the first, at one-sided level."""
+    falls = guard.scores[0] - guard.scores
+    t = float(stats.t.ppf(config.level, max(1.0, guard.dof)))
+    highest = falls + t * np.sqrt(pair_variances(guard.covariance)[0])
+    allowed = np.asarray(highest <= config.max_fall)
+    allowed[0] = True
+    reasons.append(
+        f"{allowed.sum()} of {len(allowed)} keep {', '.join(config.guard)} within "
+        f"{100 * config.max_fall:.1f} points of the first checkpoint"
+    )
+    return allowed
+
+
+def _preferred(table: Table, config: SelectConfig, reasons: list[str]) -> NDArray[np.bool_]:
+    """Return the checkpoints that people's votes may rank first."""
+    assert config.evidence is not None, "checked by SelectConfig"
+    ranks = read_evidence(config.evidence)
+    allowed = np.array([ranks.get(e.checkpoint, math.inf) == 1 for e in table.entries])
+    if not allowed.any():
+        raise ConfigError(
+            f"{config.evidence}: none of the models that may be first ({_first(ranks)}) is a "
+            "checkpoint of the log; name the study's models as the log does"
+        )
+    reasons.append(f"{allowed.sum()} checkpoints may be first by votes ({config.evidence.name})")
+    return allowed
+
+
+def read_evidence(path: Path) -> dict[str, int]:
+    """Return the best rank that each model of a study may have, by name.
+
+    path: the evidence of `hebench human export`. Raises DataError if it is not that.
+    """
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        return {str(row["model"]): int(row["rank_low"]) for row in content["models"]}
+    except OSError as error:
+        raise DataError(f"{path}: expected evidence of votes, found {error.strerror}") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"{path}: expected evidence of votes, found {one_line(error)}; "
+            "write it with `hebench human export`"
+        ) from error
+
+
+def _first(ranks: dict[str, int]) -> str:
+    return ", ".join(name for name, rank in ranks.items() if rank == 1) or "none"
+
+
+def _pick(view: _View, config: SelectConfig, reasons: list[str]) -> int:
+    """Return the place of the chosen checkpoint."""
+    places = np.flatnonzero(view.allowed)
+    if len(view.table.entries) == 1:
+        reasons.append("there is one checkpoint: nothing was chosen")
+        return 0
+    if view.at_chance:
+        reasons.append("all are at chance on these tasks: no choice is better than the last")
+        return int(places[-1])
+    if config.rule in ("best", "paper"):
+        reasons.append("the highest mean as measured")
+        return int(places[np.argmax(view.table.scores[places])])
+    equals = np.flatnonzero(view.equal)
+    if len(equals) == len(places) > 1:
+        reasons.append("no checkpoint can be told from another on these items")
+    if config.prefer == "earliest":
+        reasons.append("the earliest of those that cannot be told from the best")
+        return int(equals[0])
+    if config.prefer == "lowest_loss":
+        losses = _losses(view.table)[equals]
+        if np.isnan(losses).all():
+            raise ConfigError("prefer lowest_loss needs losses, and the log has none")
+        reasons.append("the lowest loss of those that cannot be told from the best")
+        return int(equals[np.nanargmin(losses)])
+    reasons.append("the highest score after smoothing over neighbours")
+    return int(places[np.argmax(view.smooth[places])])
+
+
+def _decision(view: _View, place: int, config: SelectConfig, reasons: list[str]) -> Decision:
+    table = view.table
+    bias, low, high = _errors_of_choice(view, place, config)
+    errors = np.sqrt(np.diag(table.covariance))
+    best = float(view.smooth[view.allowed].max())
+    candidates = tuple(
+        Candidate(
+            checkpoint=entry.checkpoint,
+            step=entry.step,
+            loss_nats=entry.loss_nats,
+            score=float(table.scores[i]),
+            standard_error=float(errors[i]),
+            smoothed=float(np.clip(view.smooth[i], 0, 1)),
+            behind=max(0.0, best - float(view.smooth[i])),
+            equal=bool(view.equal[i]),
+            allowed=bool(view.allowed[i]),
+        )
+        for i, entry in enumerate(table.entries)
+    )
+    chosen = candidates[place]
+    return Decision(
+        rule=config.rule,
+        chosen=chosen.checkpoint,
+        step=chosen.step,
+        score=chosen.score,
+        flattery=bias,
+        low=min(1.0, max(0.0, chosen.score - high)),
+        high=min(1.0, max(0.0, chosen.score - low)),
+        detectable=minimum_detectable(_typical_error(table.covariance), config.level),
+        equals=tuple(c.checkpoint for c in candidates if c.equal),
+        at_chance=view.at_chance,
+        bandwidth=table.bandwidth,
+        reasons=tuple(reasons),
+        candidates=candidates,
+        left_out=table.left_out,
+        tasks=tuple(table.items),
+        level=config.level,
+    )
+
+
+def _errors_of_choice(view: _View, place: int, config: SelectConfig) -> tuple[float, float, float]:
+    """Return mean, lower and upper quantile of the error of the chosen one's measured score.
+
+    A rule that looks at scores is applied to drawn curves; one that looks at steps or losses
+    would choose the same there.
+    """
+    table, truth = view.table, view.smooth
+    noise = normal_draws(table.covariance, DRAWS)
+    picked = np.full(DRAWS, place)
+    if config.prefer == "score" and not view.at_chance:
+        smoother = np.eye(len(truth)) if config.rule in ("best", "paper") else table.smoother
+        curves = (truth + noise) @ smoother.T
+        curves[:, ~view.allowed] = -math.inf
+        picked = curves.argmax(axis=1)
+    errors = noise[np.arange(DRAWS), picked]
+    tail = (1 - config.level) / 2
+    # Few independent units: the noise itself is known badly, so the tails move out as t's do.
+    wider = (
+        stats.t.ppf(1 - tail, table.dof) / stats.norm.ppf(1 - tail) if table.dof > 0 else math.inf
+    )
+    bias = float(errors.mean())
+    low, high = (bias + wider * (float(q) - bias) for q in np.quantile(errors, [tail, 1 - tail]))
+    return bias, low, high
+
+
+def _typical_error(covariance: Floats) -> float:
+    """Return the median standard error of a difference of two, 0 for one checkpoint."""
+    pairs = pair_variances(covariance)[np.triu_indices(len(covariance), 1)]
+    return math.sqrt(float(np.median(pairs))) if pairs.size else 0.0
+
+
+def _at_chance(table: Table, level: float) -> bool:
+    """Return whether no checkpoint is above chance on its tasks' mean, all looked at at once.
+
+    Tasks without choices have chance 0: whoever scores there at all is above it.
+    """
+    expected = float(np.mean([chance or 0.0 for chance in table.chance.values()]))
+    if all(chance is None for chance in table.chance.values()):
+        return bool((table.scores <= 0).all())
+    critical = simultaneous_critical(table.covariance, dof=table.dof, level=level)
+    errors = np.sqrt(np.diag(table.covariance))
+    return bool((table.scores - critical * errors <= expected).all())
+
+
+def _losses(table: Table) -> Floats:
+    return np.array(
+        [math.nan if e.loss_nats is None else e.loss_nats for e in table.entries], dtype=np.float64
+    )
+
+
+def _items(table: Table) -> int:
+    return sum(scores.shape[1] for scores in table.items.values())
