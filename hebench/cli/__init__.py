@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from hebench.cli import board, data, scores, tasks
+from hebench.cli import board, data, scores, tasks, train
 from hebench.errors import HebenchError, one_line
 
 app = typer.Typer(
@@ -27,6 +27,8 @@ app.command("demo")(scores.demo)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(data.app, name="data")
 app.add_typer(board.app, name="board")
+app.add_typer(train.app, name="train")
+app.command("adapt")(train.adapt)
 
 # No room, no leave, or a path that is no file or no folder.
 _USER_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EFBIG}

@@ -1,0 +1,112 @@
+"""What the model is worth at one point of an adaptation: bits per byte and task scores.
+
+Each point is a folder of its own under `scores/`, `base`, `distil`, `calibrate` ..., with a stage
+record (bits per byte and tokens per word by language), `bits_<language>.npz` (passage by passage,
+for paired differences) and `tasks/`, a run folder like any other: `hebench compare` and
+`hebench board add` take it.
+"""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from hebench.adapt.recipe import MeasureConfig
+from hebench.files import write_bytes_atomically
+from hebench.harness.run import EvalConfig, evaluate
+from hebench.train.checkpoints import model_sha256
+from hebench.train.measure import Bits, bits_of, summary
+from hebench.train.passages import held_out
+from hebench.train.stage import StageRecord, open_stage
+from hebench.train.texts import corpus_sha256
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What a point's stage record says it was asked."""
+
+    passage_words: int
+    source_words: int
+    dtype: str
+    tasks: tuple[str, ...]
+    limit: int | None
+
+
+def measure(  # noqa: PLR0913 (each is named at the call)
+    config: MeasureConfig, *, model: Path, name: str, heldout: Path, limit: int | None, out: Path
+) -> StageRecord:
+    """Measure `model` into the folder `out`; return its record, at once if it is there already.
+
+    heldout: one folder of documents for each language, named by its code. name: of the model in
+    tables. limit: items of a task. The record's metrics are bits per byte and tokens per word by
+    language.
+    """
+    asked = _Asked(
+        passage_words=config.passage_words,
+        source_words=config.source_words,
+        dtype=config.dtype,
+        tasks=config.tasks,
+        limit=limit,
+    )
+    inputs = {"model": model_sha256(model), "heldout": corpus_sha256(heldout)}
+    with open_stage(out, "measure", asked, inputs) as stage:
+        if stage.record.finished:
+            return stage.record
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        bits = _bits(config, model, heldout, out)
+        if config.tasks:
+            evaluate(
+                EvalConfig(
+                    model=str(model),
+                    name=name,
+                    tasks=config.tasks,
+                    out=out / "tasks",
+                    limit=limit,
+                    dtype=config.dtype,
+                    device=config.device,
+                    batch_size=config.batch_size,
+                    backend="prefix",
+                )
+            )
+        return stage.finish({code: summary(found) for code, found in bits.items()})
+
+
+def read_bits(folder: Path, code: str) -> Bits:
+    """Return the bits that a point's folder holds for one language."""
+    with np.load(folder / f"bits_{code}.npz") as saved:
+        return Bits(
+            bits=saved["bits"],
+            size=saved["size"],
+            sources=tuple(saved["sources"].tolist()),
+            documents=tuple(saved["documents"].tolist()),
+            tokens=int(saved["tokens"]),
+            words=int(saved["words"]),
+        )
+
+
+def _bits(config: MeasureConfig, model: Path, heldout: Path, out: Path) -> dict[str, Bits]:
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    network = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, config.dtype))
+    network = network.to(config.device).eval()
+    found = {}
+    for folder in sorted(path for path in heldout.iterdir() if path.is_dir()):
+        passages = held_out(
+            folder, words=config.passage_words, per_source_words=config.source_words
+        )
+        bits = found[folder.name] = bits_of(network, tokenizer, passages)
+        packed = io.BytesIO()
+        np.savez_compressed(
+            packed,
+            bits=bits.bits,
+            size=bits.size,
+            sources=np.array(bits.sources),
+            documents=np.array(bits.documents),
+            tokens=bits.tokens,
+            words=bits.words,
+        )
+        write_bytes_atomically(out / f"bits_{folder.name}.npz", packed.getvalue())
+    return found

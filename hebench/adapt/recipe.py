@@ -1,0 +1,147 @@
+"""A recipe: what every stage of an adaptation is asked, in one YAML file.
+
+    hebench adapt smollm2_he_cpu text=corpora/ out=runs/he
+    hebench adapt my_recipe.yaml model=mistral-7b/ pretrain.training.learning_rate=1e-5
+
+A recipe is named by its file in hebench/train/recipes/, or is a file of one's own. Paths of its
+corpus inputs are relative to `text`; `text` and the other paths are relative to the recipe.
+A stage that the recipe leaves out (null) is not run.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from hebench.config import build, read_yaml
+from hebench.errors import ConfigError
+from hebench.train.calibrate import CalibrateConfig
+from hebench.train.corpus import CorpusConfig
+from hebench.train.distil import DistilConfig
+from hebench.train.dpo import DpoConfig
+from hebench.train.pretrain import PretrainConfig
+from hebench.train.sft import SftConfig
+from hebench.train.tokenizer import TokenizerConfig
+
+DEMO_MODEL = "demo"
+_CONFIGS: dict[str, type[Any]] = {
+    "corpus": CorpusConfig,
+    "tokenizer": TokenizerConfig,
+    "distil": DistilConfig,
+    "calibrate": CalibrateConfig,
+    "pretrain": PretrainConfig,
+    "sft": SftConfig,
+    "dpo": DpoConfig,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureConfig:
+    """What is measured of the model before, between and after the stages."""
+
+    tasks: tuple[str, ...] = ()  # tasks and groups of hebench; none: bits per byte alone
+    limit: int | None = None  # items of a task between the stages; None for all
+    limit_at_ends: int | None = None  # items before the first stage and after the last training
+    passage_words: int = 60  # whitespace words of a held-out passage
+    source_words: int = 1_500  # held-out words read of each source
+    dtype: str = "bfloat16"  # of the evaluated weights
+    device: str = "cpu"  # as torch names it
+    batch_size: int = 8  # requests a forward pass
+    threads: int | None = None  # of the CPU; None leaves PyTorch's choice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """An adaptation: a model, a language, and the stages between."""
+
+    name: str
+    about: str  # one sentence for whoever lists recipes
+    language: str  # code in hebench/train/languages.py
+    model: str  # a folder with a causal language model, or `demo`
+    text: Path | None  # the folder with the corpus inputs; None: has to be given
+    chat: Path | None = None  # conversations for SFT, JSON Lines
+    preferences: Path | None = None  # pairs for DPO, JSON Lines
+    corpus: CorpusConfig
+    tokenizer: TokenizerConfig
+    distil: DistilConfig
+    calibrate: CalibrateConfig
+    pretrain: PretrainConfig
+    sft: SftConfig | None = None
+    dpo: DpoConfig | None = None
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse a recipe whose parts do not fit each other."""
+        for name in ("corpus", "tokenizer", "distil"):
+            code = getattr(self, name).language
+            if code != self.language:
+                raise ConfigError(
+                    f"{name}.language: expected the recipe's {self.language!r}, found {code!r}"
+                )
+        for stage, data in (("sft", "chat"), ("dpo", "preferences")):
+            if getattr(self, stage) is not None and getattr(self, data) is None:
+                raise ConfigError(
+                    f"{stage} needs data: give {data}=FILE, or leave it out: {stage}=null"
+                )
+
+
+def recipes_folder() -> Path:
+    """Return the folder of the recipes that hebench brings."""
+    return Path(str(resources.files("hebench"))) / "train" / "recipes"
+
+
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Return the recipe of that name, or of that file, with `key=value` pairs put over it.
+
+    Raises ConfigError for an unknown name or key, and if a path that it needs is not given.
+    """
+    path = _file(name)
+    content = read_yaml(path, overrides)
+    given = {pair.partition("=")[0] for pair in overrides}
+    recipe = build(Recipe, content, path.name)
+    if recipe.text is None:
+        raise ConfigError(
+            f"{path.name} does not bring its text: give text=FOLDER, with "
+            + ", ".join(str(each.path) for each in recipe.corpus.inputs.values() if each.path)
+        )
+    # What stands in the recipe is relative to it; what was typed, to where it was typed.
+    text = recipe.text if "text" in given else path.parent / recipe.text
+    return replace(
+        recipe,
+        text=text,
+        chat=_located(recipe.chat, path.parent, typed="chat" in given),
+        preferences=_located(recipe.preferences, path.parent, typed="preferences" in given),
+        corpus=_with_text(recipe.corpus, text),
+    )
+
+
+def stage_config(name: str, stage: str, overrides: Sequence[str] = ()) -> Any:
+    """Return the configuration of one stage: the part of that name in a recipe or YAML file.
+
+    Raises ConfigError as `load_recipe` does; other parts of a file of one's own may be absent.
+    """
+    content = read_yaml(_file(name), overrides)
+    if content.get(stage) is None:
+        raise ConfigError(f"{name}: expected a key {stage!r} with the stage's settings, found none")
+    return build(_CONFIGS[stage], content[stage], f"{name}: {stage}")
+
+
+def _file(name: str) -> Path:
+    path = Path(name) if name.endswith((".yaml", ".yml")) else recipes_folder() / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in recipes_folder().glob("*.yaml")))
+        raise ConfigError(f"expected a recipe ({known}) or a YAML file, found {name!r}")
+    return path
+
+
+def _located(path: Path | None, folder: Path, *, typed: bool) -> Path | None:
+    return path if path is None or typed else folder / path
+
+
+def _with_text(corpus: CorpusConfig, text: Path) -> CorpusConfig:
+    inputs = {
+        name: each if each.path is None else replace(each, path=text / each.path)
+        for name, each in corpus.inputs.items()
+    }
+    return replace(corpus, inputs=inputs)

@@ -1,0 +1,127 @@
+"""Run a recipe: every stage in order, from the first that is not complete, and measure between.
+
+    RUN/recipe.json   what was asked
+    RUN/corpus/ tokenizer/ distil/ calibrate/ pretrain/ sft/ dpo/   the stages
+    RUN/scores/base/ distil/ ... dpo/                               what the model was worth
+    RUN/adapt.json adapt.md adapt.png                               all of it side by side
+
+The same command goes on where it was cut off. Another recipe in the same folder is refused by
+the first stage that it would change.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from hebench.adapt.measure import measure
+from hebench.adapt.recipe import DEMO_MODEL, Recipe
+from hebench.adapt.report import Point, Report, write_report
+from hebench.config import plain
+from hebench.errors import CheckpointError
+from hebench.files import require_writable, write_atomically
+from hebench.models.demo import obtain
+from hebench.train import calibrate, corpus, distil, dpo, pretrain, sft, tokenizer
+from hebench.train.stage import StageRecord
+
+Announce = Callable[[str], None]
+
+
+def adapt(recipe: Recipe, out: Path, announce: Announce = lambda _: None) -> Report:
+    """Run the recipe into the folder `out` and return what the model was worth at each point.
+
+    announce: is told each step before it begins. Raises HebenchError for anything that the user
+    can mend; what is complete by then stays.
+    """
+    require_writable(out)
+    write_atomically(out / "recipe.json", json.dumps(plain(recipe), indent=2) + "\n")
+    run = _Run(recipe, out, announce)
+    run.prepare()
+    run.teach()
+    run.align()
+    return write_report(out, recipe, run.points, run.records)
+
+
+class _Run:
+    """The state of one adaptation: the model as it is now, and what was measured so far."""
+
+    def __init__(self, recipe: Recipe, out: Path, announce: Announce) -> None:
+        self.recipe, self.out, self.announce = recipe, out, announce
+        self.model = obtain() if recipe.model == DEMO_MODEL else Path(recipe.model)
+        if not (self.model / "config.json").is_file():
+            raise CheckpointError(f"{self.model}: expected a model folder, found no config.json")
+        self.records: dict[str, StageRecord] = {}
+        self.points: list[Point] = []
+
+    def prepare(self) -> None:
+        """Make the corpus and the extended tokenizer."""
+        recipe, out = self.recipe, self.out
+        self._stage("corpus", lambda to: corpus.run(recipe.corpus, out=to))
+        self._stage(
+            "tokenizer",
+            lambda to: tokenizer.run(
+                recipe.tokenizer, model=self.model, corpus=out / "corpus", out=to
+            ),
+        )
+        self._point("base", at_end=True)
+
+    def teach(self) -> None:
+        """Give the model the new pieces, then the language."""
+        recipe, text = self.recipe, self.out / "corpus"
+        pieces = self.out / "tokenizer" / tokenizer.FOLDER
+        base = self.model
+        self._trained(
+            "distil",
+            lambda to: distil.run(recipe.distil, model=base, tokenizer=pieces, corpus=text, out=to),
+        )
+        self._trained(
+            "calibrate",
+            lambda to: calibrate.run(recipe.calibrate, model=self.model, corpus=text, out=to),
+        )
+        self._trained(
+            "pretrain",
+            lambda to: pretrain.run(recipe.pretrain, model=self.model, corpus=text, out=to),
+            at_end=True,
+        )
+
+    def align(self) -> None:
+        """Teach the model to answer, and in which language."""
+        recipe = self.recipe
+        # A recipe that has a stage has its data: Recipe sees to that.
+        if recipe.sft is not None and recipe.chat is not None:
+            config, chat = recipe.sft, recipe.chat
+            self._trained("sft", lambda to: sft.run(config, model=self.model, data=chat, out=to))
+        if recipe.dpo is not None and recipe.preferences is not None:
+            wanted, pairs = recipe.dpo, recipe.preferences
+            self._trained("dpo", lambda to: dpo.run(wanted, model=self.model, data=pairs, out=to))
+
+    def _stage(self, name: str, run: Callable[[Path], StageRecord]) -> None:
+        self.announce(name)
+        self.records[name] = run(self.out / name)
+
+    def _trained(
+        self, name: str, run: Callable[[Path], StageRecord], *, at_end: bool = False
+    ) -> None:
+        self._stage(name, run)
+        self.model = self.out / name / "model"
+        self._point(name, at_end=at_end)
+
+    def _point(self, name: str, *, at_end: bool) -> None:
+        config = self.recipe.measure
+        self.announce(f"measuring after {name}" if self.points else "measuring the base model")
+        record = measure(
+            config,
+            model=self.model,
+            name=f"{self.recipe.name} {name}",
+            heldout=self.out / "corpus" / "heldout",
+            limit=config.limit_at_ends if at_end else config.limit,
+            out=self.out / "scores" / name,
+        )
+        self.points.append(Point(name=name, folder=self.out / "scores" / name, record=record))
+
+
+def stages(recipe: Recipe) -> tuple[str, ...]:
+    """Return the names of the stages that a recipe runs, in order."""
+    names = ("corpus", "tokenizer", "distil", "calibrate", "pretrain", "sft", "dpo")
+    fields = {field.name for field in dataclasses.fields(recipe)}
+    return tuple(name for name in names if name in fields and getattr(recipe, name) is not None)

@@ -1,0 +1,114 @@
+"""`hebench train STAGE` and `hebench adapt`: the training stages, one by one or in order."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hebench.cli.options import AsJson
+from hebench.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hebench.train.stage import StageRecord
+
+app = typer.Typer(
+    no_args_is_help=True, help="The training stages, one at a time; `adapt` runs them all."
+)
+
+RecipeOption = Annotated[
+    str, typer.Option("--recipe", help="A recipe's name, or a YAML file with the stage's key.")
+]
+Pairs = Annotated[
+    list[str] | None,
+    typer.Argument(help="key=value over the recipe (sft.training.steps=10), and the paths below."),
+]
+
+
+def adapt(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name, or a YAML file.")],
+    pairs: Annotated[
+        list[str] | None,
+        typer.Argument(help="key=value over the recipe; out=DIR names the run folder."),
+    ] = None,
+) -> None:
+    """Take a base model through all stages of a recipe, measuring before, between and after."""
+    from hebench.adapt.recipe import load_recipe
+    from hebench.adapt.report import table
+    from hebench.adapt.run import adapt as run
+
+    given, overrides = _split(pairs, ("out",))
+    out = Path(given.get("out") or f"runs/{Path(recipe).stem}")
+    report = run(load_recipe(recipe, overrides), out, _announce)
+    print(table(report))
+    print(f"run folder: {out.resolve()}")
+
+
+def _stage(name: str, paths: tuple[str, ...], about: str) -> None:
+    """Register `hebench train NAME`, which reads the recipe's part of that name."""
+
+    def command(recipe: RecipeOption, pairs: Pairs = None, as_json: AsJson = False) -> None:
+        given, overrides = _split(pairs, (*paths, "out"))
+        missing = [path for path in (*paths, "out") if path not in given]
+        if missing:
+            wanted = " ".join(f"{path}=PATH" for path in missing)
+            raise ConfigError(f"hebench train {name} needs {wanted}")
+        record = _run_stage(name, recipe, overrides, {k: Path(v) for k, v in given.items()})
+        if as_json:
+            print(json.dumps(dataclasses.asdict(record), ensure_ascii=False, indent=2))
+            return
+        for key, value in record.metrics.items():
+            if not isinstance(value, Mapping | list):
+                print(f"{key:32}{value}")
+        print(f"stage folder: {Path(given['out']).resolve()}")
+
+    needs = " ".join(f"{path}=PATH" for path in (*paths, "out"))
+    command.__doc__ = f"{about} Needs {needs}."
+    app.command(name)(command)
+
+
+_stage("corpus", (), "Clean, deduplicate and mix training text, with a report.")
+_stage("tokenizer", ("model", "corpus"), "Extend a BPE tokenizer by pieces of the language.")
+_stage(
+    "distil",
+    ("model", "tokenizer", "corpus"),
+    "Teach the new pieces' input embeddings from the model itself.",
+)
+_stage("calibrate", ("model", "corpus"), "Train embeddings and LM head, the body frozen.")
+_stage("pretrain", ("model", "corpus"), "Go on pre-training on packed documents.")
+_stage("sft", ("model", "data"), "Fine-tune on conversations.")
+_stage("dpo", ("model", "data"), "Optimise preferences directly.")
+
+
+def _run_stage(
+    name: str, recipe: str, overrides: list[str], paths: dict[str, Path]
+) -> "StageRecord":
+    import importlib
+
+    from hebench.adapt.recipe import stage_config
+
+    module = importlib.import_module(f"hebench.train.{name}")
+    run: Callable[..., StageRecord] = module.run
+    return run(stage_config(recipe, name, overrides), **paths)
+
+
+def _split(pairs: list[str] | None, names: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:
+    """Return the pairs whose key is one of `names`, and the others."""
+    given: dict[str, str] = {}
+    others = []
+    for pair in pairs or []:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"expected key=value, found {pair!r}")
+        if key in names:
+            given[key] = value
+        else:
+            others.append(pair)
+    return given, others
+
+
+def _announce(step: str) -> None:
+    print(f"{step} ...", file=sys.stderr)
