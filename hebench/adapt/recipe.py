@@ -24,7 +24,8 @@ from hebench.train.pretrain import PretrainConfig
 from hebench.train.sft import SftConfig
 from hebench.train.tokenizer import TokenizerConfig
 
-DEMO_MODEL = "demo"
+DEMO_MODEL = "demo"  # SmolLM2, as `hebench demo` has it
+TINY_MODEL = "tiny"  # random, made on the spot
 _CONFIGS: dict[str, type[Any]] = {
     "corpus": CorpusConfig,
     "tokenizer": TokenizerConfig,
@@ -58,7 +59,7 @@ class Recipe:
     name: str
     about: str  # one sentence for whoever lists recipes
     language: str  # code in hebench/train/languages.py
-    model: str  # a folder with a causal language model, or `demo`
+    model: str  # a folder with a causal language model; or demo, or tiny
     text: Path | None  # the folder with the corpus inputs; None: has to be given
     chat: Path | None = None  # conversations for SFT, JSON Lines
     preferences: Path | None = None  # pairs for DPO, JSON Lines

@@ -9,20 +9,20 @@ The same command goes on where it was cut off. Another recipe in the same folder
 the first stage that it would change.
 """
 
-import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 from hebench.adapt.measure import measure
-from hebench.adapt.recipe import DEMO_MODEL, Recipe
+from hebench.adapt.recipe import DEMO_MODEL, TINY_MODEL, Recipe, recipes_folder
 from hebench.adapt.report import Point, Report, write_report
 from hebench.config import plain
 from hebench.errors import CheckpointError
 from hebench.files import require_writable, write_atomically
-from hebench.models.demo import obtain
+from hebench.models import demo, tiny
 from hebench.train import calibrate, corpus, distil, dpo, pretrain, sft, tokenizer
 from hebench.train.stage import StageRecord
+from hebench.train.texts import read_documents
 
 Announce = Callable[[str], None]
 
@@ -47,7 +47,7 @@ class _Run:
 
     def __init__(self, recipe: Recipe, out: Path, announce: Announce) -> None:
         self.recipe, self.out, self.announce = recipe, out, announce
-        self.model = obtain() if recipe.model == DEMO_MODEL else Path(recipe.model)
+        self.model = _base(recipe, out)
         if not (self.model / "config.json").is_file():
             raise CheckpointError(f"{self.model}: expected a model folder, found no config.json")
         self.records: dict[str, StageRecord] = {}
@@ -120,8 +120,13 @@ class _Run:
         self.points.append(Point(name=name, folder=self.out / "scores" / name, record=record))
 
 
-def stages(recipe: Recipe) -> tuple[str, ...]:
-    """Return the names of the stages that a recipe runs, in order."""
-    names = ("corpus", "tokenizer", "distil", "calibrate", "pretrain", "sft", "dpo")
-    fields = {field.name for field in dataclasses.fields(recipe)}
-    return tuple(name for name in names if name in fields and getattr(recipe, name) is not None)
+def _base(recipe: Recipe, out: Path) -> Path:
+    if recipe.model == DEMO_MODEL:
+        return demo.obtain()
+    if recipe.model == TINY_MODEL:
+        text = recipes_folder() / "text" / "en.txt"
+        folder = out / "base"
+        if not (folder / "config.json").is_file():
+            tiny.make(folder, [document.text for document in read_documents(text)])
+        return folder
+    return Path(recipe.model)
