@@ -56,12 +56,11 @@ class Report:
     last: str  # the point that `ends` compares with the base
 
 
-def write_report(
+def make_report(
     out: Path, recipe: Recipe, points: Sequence[Point], records: Mapping[str, StageRecord]
 ) -> Report:
-    """Write adapt.json, adapt.md and adapt.png into `out` and return the report."""
-    base = points[0]
-    rows = tuple(_row(point, base, records) for point in points)
+    """Return the report of a run folder: `points` in order, the first is the base model."""
+    rows = tuple(_row(point, points[0], records) for point in points)
     ends = None
     if recipe.measure.tasks:
         runs = [
@@ -69,16 +68,18 @@ def write_report(
             for name in ("pretrain", "base")
         ]
         ends = compare_runs(runs[0], runs[1], tasks=())
-    report = Report(
+    return Report(
         recipe=recipe.name, language=recipe.language, rows=rows, ends=ends, last="pretrain"
     )
+
+
+def write_report(out: Path, report: Report, records: Mapping[str, StageRecord]) -> None:
+    """Write adapt.json, adapt.md and adapt.png into `out`."""
     content = plain(report) | {"stages": {name: plain(record) for name, record in records.items()}}
-    write_atomically(
-        out / "adapt.json", json.dumps(content, ensure_ascii=False, indent=2, default=float) + "\n"
-    )
+    text = json.dumps(content, ensure_ascii=False, indent=2, default=float)
+    write_atomically(out / "adapt.json", text + "\n")
     write_atomically(out / "adapt.md", table(report))
     write_bytes_atomically(out / "adapt.png", picture(report))
-    return report
 
 
 def table(report: Report) -> str:

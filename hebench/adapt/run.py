@@ -7,23 +7,31 @@
 
 The same command goes on where it was cut off. Another recipe in the same folder is refused by
 the first stage that it would change.
+
+Started by a launcher (torchrun), pre-training, SFT and DPO use all its processes; what one process
+does (corpus, tokenizer, distillation, calibration, measuring) the first one does, and the others
+wait for its stage record.
 """
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from hebench.adapt.measure import measure
 from hebench.adapt.recipe import DEMO_MODEL, TINY_MODEL, Recipe, recipes_folder
-from hebench.adapt.report import Point, Report, write_report
+from hebench.adapt.report import Point, Report, make_report, write_report
 from hebench.config import plain
 from hebench.errors import CheckpointError
 from hebench.files import require_writable, write_atomically
 from hebench.models import demo, tiny
 from hebench.train import calibrate, corpus, distil, dpo, pretrain, sft, tokenizer
-from hebench.train.stage import StageRecord
+from hebench.train.device import rank
+from hebench.train.stage import StageRecord, read_stage
 from hebench.train.texts import read_documents
 
+SHARED_STAGES = ("pretrain", "sft", "dpo")  # done by all processes together
+WAIT_SECONDS = 1.0
 Announce = Callable[[str], None]
 
 
@@ -34,12 +42,17 @@ def adapt(recipe: Recipe, out: Path, announce: Announce = lambda _: None) -> Rep
     can mend; what is complete by then stays.
     """
     require_writable(out)
-    write_atomically(out / "recipe.json", json.dumps(plain(recipe), indent=2) + "\n")
-    run = _Run(recipe, out, announce)
+    first = rank() == 0
+    if first:
+        write_atomically(out / "recipe.json", json.dumps(plain(recipe), indent=2) + "\n")
+    run = _Run(recipe, out, announce if first else lambda _: None)
     run.prepare()
     run.teach()
     run.align()
-    return write_report(out, recipe, run.points, run.records)
+    report = make_report(out, recipe, run.points, run.records)
+    if first:
+        write_report(out, report, run.records)
+    return report
 
 
 class _Run:
@@ -48,7 +61,7 @@ class _Run:
     def __init__(self, recipe: Recipe, out: Path, announce: Announce) -> None:
         self.recipe, self.out, self.announce = recipe, out, announce
         self.model = _base(recipe, out)
-        if not (self.model / "config.json").is_file():
+        if rank() == 0 and not (self.model / "config.json").is_file():
             raise CheckpointError(f"{self.model}: expected a model folder, found no config.json")
         self.records: dict[str, StageRecord] = {}
         self.points: list[Point] = []
@@ -97,7 +110,8 @@ class _Run:
 
     def _stage(self, name: str, run: Callable[[Path], StageRecord]) -> None:
         self.announce(name)
-        self.records[name] = run(self.out / name)
+        alone = name not in SHARED_STAGES
+        self.records[name] = once(self.out / name, run) if alone else run(self.out / name)
 
     def _trained(
         self, name: str, run: Callable[[Path], StageRecord], *, at_end: bool = False
@@ -109,15 +123,32 @@ class _Run:
     def _point(self, name: str, *, at_end: bool) -> None:
         config = self.recipe.measure
         self.announce(f"measuring after {name}" if self.points else "measuring the base model")
-        record = measure(
-            config,
-            model=self.model,
-            name=f"{self.recipe.name} {name}",
-            heldout=self.out / "corpus" / "heldout",
-            limit=config.limit_at_ends if at_end else config.limit,
-            out=self.out / "scores" / name,
+        record = once(
+            self.out / "scores" / name,
+            lambda folder: measure(
+                config,
+                model=self.model,
+                name=f"{self.recipe.name} {name}",
+                heldout=self.out / "corpus" / "heldout",
+                limit=config.limit_at_ends if at_end else config.limit,
+                out=folder,
+            ),
         )
         self.points.append(Point(name=name, folder=self.out / "scores" / name, record=record))
+
+
+def once(folder: Path, run: Callable[[Path], StageRecord]) -> StageRecord:
+    """Return the record of a stage that one process does; the others wait for it.
+
+    A first process that fails ends the job, and with it those that wait: launchers see to that.
+    """
+    if rank() == 0:
+        return run(folder)
+    while True:
+        record = read_stage(folder)
+        if record is not None and record.finished:
+            return record
+        time.sleep(WAIT_SECONDS)
 
 
 def _base(recipe: Recipe, out: Path) -> Path:
@@ -126,7 +157,7 @@ def _base(recipe: Recipe, out: Path) -> Path:
     if recipe.model == TINY_MODEL:
         text = recipes_folder() / "text" / "en.txt"
         folder = out / "base"
-        if not (folder / "config.json").is_file():
+        if rank() == 0 and not (folder / "config.json").is_file():
             tiny.make(folder, [document.text for document in read_documents(text)])
         return folder
     return Path(recipe.model)

@@ -1,0 +1,92 @@
+"""Fixtures of the training stages: a tiny English tokenizer and tiny random models around it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ENGLISH = """
+The old ferry left the harbour at seven in the morning, as it had done every day for thirty years.
+Its captain knew every rock along the coast, and the children of the island knew the captain.
+On market days the deck was full of baskets: apples, onions, fresh bread and sometimes a goose.
+Nobody was in a hurry. The teacher read the newspaper, the baker slept, and two students argued
+about a football match that neither of them had seen. When the weather was bad the ferry waited,
+and everybody waited with it. There was coffee in the small house at the pier, and a radio that
+played songs from another time. In winter, when the days were short, the lights of the ferry were
+the first thing that people saw from their windows, and the last thing before they went to sleep.
+One evening the engine stopped in the middle of the strait. The captain opened the hatch, looked
+at the engine, and asked for a hairpin. A woman gave him hers. Ten minutes later they were moving
+again, and since then the hairpin has been hanging on the wall of the wheelhouse, in a frame.
+"""
+SPECIAL_TOKENS = ("<pad>", "<s>", "</s>")
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<s>' + message['role'] + '\n' + message['content'] + "
+    "'</s>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<s>assistant\n' }}{% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer() -> Any:
+    """A byte-level BPE fast tokenizer of 400 pieces, trained on a page of English."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(ENGLISH.splitlines(), trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tiny_tokenizer: Any) -> Callable[..., Path]:
+    """Return a function that saves a random two-layer model and its tokenizer to a folder.
+
+    tiny_model_folder(folder, kind="llama" or "mistral", tied=True, seed=0, rows=None): `rows` is
+    the number of rows of the embedding, by default as many as the tokenizer has pieces.
+    """
+
+    def save(
+        folder: Path,
+        *,
+        kind: str = "llama",
+        tied: bool = True,
+        seed: int = 0,
+        rows: int | None = None,
+    ) -> Path:
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        config = AutoConfig.for_model(
+            kind,
+            vocab_size=rows or len(tiny_tokenizer),
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=512,
+            tie_word_embeddings=tied,
+            pad_token_id=0,
+            bos_token_id=1,
+            eos_token_id=2,
+            # At the default scale a random model's answers are nearly equal.
+            initializer_range=0.2,
+        )
+        torch.manual_seed(seed)
+        AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").save_pretrained(folder)
+        tiny_tokenizer.save_pretrained(folder)
+        return folder
+
+    return save
