@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 import sys
 from dataclasses import asdict
@@ -27,15 +28,16 @@ def evaluate(
     text: Annotated[str | None, typer.Option(help="A text file for hebench_bpb to read.")] = None,
     dtype: Annotated[str, typer.Option(help="bfloat16, float16, float32 or auto.")] = "bfloat16",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
-    batch_size: Annotated[int, typer.Option(help="Requests a forward pass.")] = 8,
+    batch_size: Annotated[int, typer.Option(help="Requests a pass (hf); others go by tokens.")] = 8,
     seed: Annotated[int, typer.Option(help="Recorded; greedy answers do not depend on it.")] = 1234,
     track: Annotated[str, typer.Option(help="base, chat or thinking.")] = "base",
     backend: Annotated[
         str,
         typer.Option(
-            help="hf; prefix, which shares what prompts have in common; openai, a server."
+            help="prefix computes what prompts share once; hf is lm-eval's own; vllm; openai, "
+            "a server."
         ),
-    ] = "hf",
+    ] = "prefix",
     base_url: Annotated[str | None, typer.Option(help="The server, up to /v1.")] = None,
     concurrency: Annotated[int, typer.Option(help="Requests at a time to the server.")] = 4,
     max_tokens: Annotated[int | None, typer.Option(help="Of a free answer.")] = None,
@@ -69,6 +71,8 @@ def evaluate(
             include=tuple(include_path or ()),
         )
     )
+    if os.environ.get("RANK", "0") != "0":
+        return  # of several processes, the first one speaks
     _print_runs([out], as_json=as_json)
     if manifest.requests_truncated:
         print(

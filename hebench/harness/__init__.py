@@ -11,6 +11,7 @@ What it adds to `lm_eval run`, on the same tasks with the same scores:
 - a task file that does not parse is an error (lm-eval drops it without a word).
 
 `tasks.py` finds, checks and loads tasks; `models.py` identifies and loads what answers;
-`answers.py` keeps the answers; `run.py` puts them together. `served.py` is a chat model behind a
-server; `check.py` finds faults in task files; `judge.py` has summaries judged by a model.
+`answers.py` keeps the answers; `run.py` puts them together. `prefix/` computes once what prompts
+have in common; `served.py` is a chat model behind a server. `check.py` finds faults in task files;
+`judge.py` has summaries judged by a model.
 """

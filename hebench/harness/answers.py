@@ -10,31 +10,39 @@ from typing import Any
 from lm_eval.api.model import LM, CacheHook
 from tqdm import tqdm
 
-from hebench.errors import ConfigError
+from hebench.errors import ConfigError, DataError
 from hebench.files import read_jsonl, sha256_of_json
 
 ANSWERS_NAME = "answers.jsonl"
+_SPECIAL_TOKENS = 16  # more than any tokenizer adds to a text
 _REQUEST_TYPES = ("loglikelihood", "loglikelihood_rolling", "generate_until")
 
 
 class AnswerLog(CacheHook):  # type: ignore[misc]
     """The answers of one model under one set of settings, appended to a file as they come.
 
-    A line is `{"key": <hash of the request>, "answer": ...}`; the first line holds the
-    settings. A last line that a crash cut short is dropped and asked again.
-    Raises ConfigError if the file belongs to other settings.
+    A line is `{"key": ..., "answer": ...}`; the key is a hash of the task's name and version, the
+    kind of request, and all that it holds: prompt, answer to score, settings of generation. The
+    first line holds the settings of the run, hashes of the model among them. Processes that share
+    a run write a file each and read all. A last line that a crash cut short is asked again.
+    Raises ConfigError if a file belongs to other settings.
     """
 
-    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
-        """Open the log at `path`, reading what it holds."""
+    def __init__(
+        self, path: Path, settings: dict[str, Any], versions: dict[str, str], *, rank: int = 0
+    ) -> None:
+        """Open the log at `path`, reading what it holds; versions: of the tasks, by name."""
         super().__init__(None)
         self._answers: dict[str, Any] = {}
+        self._awaited: dict[str, set[str]] = {}  # keys by what the model sees of them
         self._bar: tqdm[Any] | None = None
+        self._path, self._versions = path, versions
         self.reused = self.failed = self.truncated = self.total = 0
-        if path.exists():
-            self._read(path, settings)
-        self._stream = path.open("a", encoding="utf-8")
-        if path.stat().st_size == 0:
+        own = path.with_stem(f"{path.stem}.{rank}") if rank else path
+        for found in self._files():
+            self._read(found, settings, mend=found == own)
+        self._stream = own.open("a", encoding="utf-8")
+        if own.stat().st_size == 0:
             self._append({"settings": settings})
 
     def __len__(self) -> int:
@@ -45,43 +53,68 @@ class AnswerLog(CacheHook):  # type: ignore[misc]
         """Close the file; the log takes no more answers."""
         self._stream.close()
 
+    def merge(self) -> None:
+        """Move the answers of the other processes, which are done, into the one file."""
+        for found in self._files():
+            if found != self._path:
+                for _, record in list(read_jsonl(found))[1:]:
+                    self._keep(record["key"], record["answer"])
+                found.unlink()
+
     def add_partial(self, attr: str, req: Any, res: Any) -> None:
         """Record an answer; the model calls this after each request (lm-eval's cache hook)."""
-        key = _request_key(attr, req)
-        if key not in self._answers:
-            self._answers[key] = res
-            self._append({"key": key, "answer": res})
+        for key in self._awaited.pop(_content_key(attr, req), ()):
+            self._keep(key, res)
             if self._bar is not None:
                 self._bar.update()
 
     def answer(self, ask: Callable[..., list[Any]], kind: str, requests: list[Any]) -> list[Any]:
         """Return the answers to `requests` in order, asking only for those not in the log."""
-        keys = [_request_key(kind, request.args) for request in requests]
-        missing = [
-            request for key, request in zip(keys, requests, strict=True) if key not in self._answers
+        contents = [_content_key(kind, request.args) for request in requests]
+        keys = [
+            sha256_of_json([request.task_name, self._versions.get(request.task_name), content])
+            for request, content in zip(requests, contents, strict=True)
         ]
-        self.total += len(requests)
-        self.reused += len(requests) - len(missing)
+        missing = []
+        for key, content, request in zip(keys, contents, requests, strict=True):
+            if key not in self._answers:
+                missing.append(request)
+                self._awaited.setdefault(content, set()).add(key)
+        # Processes that share a run are given the last request again until all have as many.
+        once = {id(request): key for request, key in zip(requests, keys, strict=True)}
+        self.total += len(once)
+        self.reused += sum(key in self._answers for key in once.values())
         if missing:
             # disable=None: a bar on a terminal, nothing in a log file. The model's own bar is
             # switched off, since it knows neither of this nor of the answers that are reused.
             with tqdm(total=len(missing), desc=kind, unit="request", disable=None) as self._bar:
                 for request, answer in zip(missing, ask(missing, disable_tqdm=True), strict=True):
                     self.add_partial(kind, request.args, answer)
+        self.failed += sum(_is_nan(self._answers[key]) for key in once.values())
         answers = [self._answers[key] for key in keys]
-        self.failed += sum(1 for value in answers if _is_nan(value))
         return [tuple(value) if isinstance(value, list) else value for value in answers]
+
+    def _files(self) -> list[Path]:
+        return sorted(self._path.parent.glob(f"{self._path.stem}*{self._path.suffix}"))
+
+    def _keep(self, key: str, answer: Any) -> None:
+        if key not in self._answers:
+            self._answers[key] = answer
+            self._append({"key": key, "answer": answer})
 
     def _append(self, record: dict[str, Any]) -> None:
         self._stream.write(json.dumps(record, ensure_ascii=False) + "\n")
         self._stream.flush()
 
-    def _read(self, path: Path, settings: dict[str, Any]) -> None:
+    def _read(self, path: Path, settings: dict[str, Any], *, mend: bool) -> None:
         content = path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
+        if mend and len(whole) < len(content):
             os.truncate(path, len(whole))
-        records = [record for _, record in read_jsonl(path)]
+        try:
+            records = [json.loads(line) for line in whole.splitlines()]
+        except ValueError as error:
+            raise DataError(f"{path} holds a line that is no JSON; remove the file") from error
         if not records:
             return
         found = records[0].get("settings", {})
@@ -91,10 +124,10 @@ class AnswerLog(CacheHook):  # type: ignore[misc]
                     f"{path.parent} holds answers under {key} = {found.get(key)}, and this run has "
                     f"{key} = {value}; choose another folder with --out"
                 )
-        self._answers = {record["key"]: record["answer"] for record in records[1:]}
+        self._answers |= {record["key"]: record["answer"] for record in records[1:]}
 
 
-def _request_key(kind: str, args: Any) -> str:
+def _content_key(kind: str, args: Any) -> str:
     return sha256_of_json([kind, list(args)])
 
 
@@ -112,7 +145,8 @@ def resume(lm: LM, log: AnswerLog) -> None:
         def answered(
             requests: list[Any], *, ask: Callable[..., list[Any]] = ask, kind: str = kind
         ) -> list[Any]:
-            log.truncated += sum(_is_truncated(lm, kind, request.args) for request in requests)
+            once = {id(request): request.args for request in requests}
+            log.truncated += sum(_is_truncated(lm, kind, args) for args in once.values())
             return log.answer(ask, kind, requests)
 
         setattr(lm, kind, answered)
@@ -124,5 +158,8 @@ def _is_truncated(lm: LM, kind: str, args: Any) -> bool:
     if encode is None or longest is None or kind == "loglikelihood_rolling":
         return False
     if kind == "generate_until":
-        return bool(len(encode(args[0])) > longest - int(args[1].get("max_gen_toks", 0)))
-    return bool(len(encode(args[0] + args[1])) > longest + 1)
+        text, room = args[0], longest - int(args[1].get("max_gen_toks", 0))
+    else:
+        text, room = args[0] + args[1], longest + 1
+    # No token is shorter than a byte, but for a few special ones: most texts need no encoding.
+    return bool(len(text.encode()) + _SPECIAL_TOKENS > room and len(encode(text)) > room)

@@ -1,11 +1,11 @@
-"""What answers: a local folder or a Hub model through lm-eval's HF backend, or a baseline.
+"""What answers: a local folder or a Hub model through lm-eval's backends, or a baseline.
 
 >>> identify("baseline:random", name=None, revision=None, dtype="bfloat16").name
 'Baseline: random'
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from hebench.records import Model
 
 BASELINE_PREFIX = "baseline:"
 _WEIGHT_PATTERNS = ("*.safetensors", "*.bin")
+_SETTINGS_PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt")
 
 
 def identify(model: str, *, name: str | None, revision: str | None, dtype: str) -> Model:
@@ -98,30 +99,68 @@ def _identify_folder(folder: Path, name: str | None, dtype: str) -> Model:
     )
 
 
-def load_hf(  # noqa: PLR0913 (each is named at the call)
-    model: str, identity: Model, *, dtype: str, device: str, batch_size: int, shared: bool = False
-) -> LM:
-    """Return lm-eval's HF model of a folder or Hub id; shared: with shared beginnings.
+def settings_sha256(model: str) -> str | None:
+    """Return a hash of what stands beside the weights in a model folder: config and tokenizer.
 
-    Raises CheckpointError if it does not load.
+    None for a model that is not a folder: its revision says it all.
     """
-    from lm_eval.models.huggingface import HFLM
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        return None
+    beside = {path for pattern in _SETTINGS_PATTERNS for path in folder.glob(pattern)}
+    return sha256_of_json({path.name: sha256_of(path) for path in sorted(beside)})
 
-    from hebench.harness.prefix import PrefixLM
 
+def load_local(  # noqa: PLR0913 (each is named at the call)
+    model: str,
+    identity: Model,
+    *,
+    backend: str,
+    dtype: str,
+    device: str,
+    batch_size: int,
+    seed: int,
+) -> LM:
+    """Return lm-eval's model of a folder or Hub id: hf, prefix (shared beginnings) or vllm.
+
+    vLLM looks for its device and its batches itself. Raises ConfigError if it is not installed,
+    CheckpointError if the model does not load.
+    """
     local = Path(model).expanduser()
+    common = {
+        "pretrained": str(local) if local.is_dir() else model,
+        "revision": identity.revision or "main",
+        "dtype": dtype,
+    }
+    kind = _class_of(backend)
     try:
         with quiet():
-            return (PrefixLM if shared else HFLM)(
-                pretrained=str(local) if local.is_dir() else model,
-                revision=identity.revision or "main",
-                dtype=dtype,
-                device=device,
-                batch_size=batch_size,
-            )
+            if backend == "vllm":
+                return kind(**common, batch_size="auto", seed=seed, enable_prefix_caching=True)
+            return kind(**common, device=device, batch_size=batch_size)
     # transformers and safetensors raise many kinds for a damaged file; each is the user's to mend.
     except Exception as error:
         raise CheckpointError(f"cannot load the model {model}: {one_line(error)}") from error
+
+
+def _class_of(backend: str) -> Callable[..., LM]:
+    if backend == "vllm":
+        try:
+            from lm_eval.models.vllm_causallms import VLLM
+        except ImportError as error:
+            raise ConfigError(
+                f"--backend vllm needs the vllm package ({one_line(error)}); install hebench[vllm]"
+            ) from error
+        found: Callable[..., LM] = VLLM
+        return found
+    if backend == "prefix":
+        from hebench.harness.prefix import PrefixLM
+
+        return PrefixLM
+    from lm_eval.models.huggingface import HFLM
+
+    stock: Callable[..., LM] = HFLM
+    return stock
 
 
 class BaselineLM(LM):  # type: ignore[misc]

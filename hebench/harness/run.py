@@ -25,7 +25,8 @@ from hebench.harness.models import (
     BaselineLM,
     identify,
     identify_served,
-    load_hf,
+    load_local,
+    settings_sha256,
 )
 from hebench.harness.served import ServedModel
 from hebench.harness.tasks import fingerprint, load_tasks, quiet
@@ -33,7 +34,7 @@ from hebench.metrics import text
 from hebench.records import MANIFEST_NAME, MANIFEST_SCHEMA, Model, RunManifest
 
 TRACKS = ("base", "chat", "thinking")
-BACKENDS = ("hf", "prefix", "openai")
+BACKENDS = ("prefix", "hf", "vllm", "openai")
 _PACKAGES = (
     "hebench",
     "lm_eval",
@@ -59,13 +60,13 @@ class EvalConfig:
     revision: str | None = None  # Hub branch, tag or commit
     dtype: str = "bfloat16"  # of the weights and of the computation
     device: str = "cpu"  # as torch names it
-    batch_size: int = 8  # requests a forward pass
+    batch_size: int = 8  # requests a forward pass; prefix and vllm reckon in tokens instead
     limit: int | None = None  # items a task, from the first; None for all
     split: str | None = None  # None for each task's own reported split
     text: str | None = None  # a text file of the user's, for tasks that read running text
     seed: int = 1234
     track: str = "base"  # base, chat or thinking; the latter two apply the model's chat template
-    backend: str = "hf"  # hf; prefix, the same with shared beginnings; openai: a chat server
+    backend: str = "prefix"  # shared beginnings; hf: lm-eval's own; vllm; openai: a chat server
     base_url: str | None = None  # of that server, such as http://localhost:8000/v1
     concurrency: int = 4  # requests at a time to that server
     max_tokens: int | None = None  # of a free answer; None for what each task says
@@ -97,6 +98,7 @@ def evaluate(config: EvalConfig) -> RunManifest:
     A folder that already holds this very evaluation is returned as it is; one that holds a part
     of it is completed. Raises HebenchError for anything that the user can mend.
     """
+    rank = int(os.environ.get("RANK", "0"))  # of this process under `accelerate launch`
     require_writable(config.out)
     loaded = load_tasks(config.tasks, config.include, split=config.split, text=config.text)
     identity = (
@@ -108,43 +110,34 @@ def evaluate(config: EvalConfig) -> RunManifest:
     if config.model.startswith(BASELINE_PREFIX):
         baseline = BaselineLM(config.model.removeprefix(BASELINE_PREFIX), config.seed)
         loaded = _applicable(baseline, loaded, config)
-    settings = {
-        "model": identity.source,
-        "revision": identity.revision,
-        "weights_sha256": identity.weights_sha256,
-        "dtype": identity.dtype,
-        "batch_size": config.batch_size,
-        "device": config.device,
-        "seed": config.seed,
-        "track": config.track,
-        "base_url": config.base_url,
-    }
+    versions = {name: str(task.VERSION) for name, task in loaded["tasks"].items()}
     fingerprints = {name: fingerprint(task) for name, task in loaded["tasks"].items()}
     data = {name: sha256_of_json(list(task.eval_docs)) for name, task in loaded["tasks"].items()}
     earlier = RunManifest.read(config.out)
     if earlier and _is_same(earlier, identity, config, fingerprints, data):
         return earlier
 
-    log = AnswerLog(config.out / ANSWERS_NAME, settings)
+    log = AnswerLog(config.out / ANSWERS_NAME, _settings(config, identity), versions, rank=rank)
     try:
         lm = baseline or _load(config, identity)
         resume(lm, log)
         started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
         results = _ask_and_score(lm, loaded, config, identity)
         seconds = time.perf_counter() - clock
+        counts = _summed(lm, log)
+        if rank == 0:
+            log.merge()
     finally:
         log.close()
+    if results is None:  # the first process writes
+        return _written(lm, config.out)
+    prompts = _prompt_sha256(results["samples"])
     _save(results, identity, config.out)
-    if hasattr(lm, "model"):
-        identity = replace(identity, parameters=int(lm.model.num_parameters()))
-    if isinstance(lm, ServedModel):
-        # The server may answer under another name than it was asked for: a dated snapshot, say.
-        identity = replace(identity, revision=" ".join(sorted(lm.served_ids)) or None)
     manifest = RunManifest(
         schema=MANIFEST_SCHEMA,
-        model=identity,
+        model=_answering(lm, identity),
         track=config.track,
-        backend="baseline" if baseline else config.backend,
+        backend=_backend_of(lm, config),
         batch_size=config.batch_size,
         device=config.device,
         seed=config.seed,
@@ -153,24 +146,95 @@ def evaluate(config: EvalConfig) -> RunManifest:
         max_tokens=config.max_tokens,
         tasks=tuple(loaded["tasks"]),
         task_sha256=fingerprints,
-        task_versions={name: str(task.VERSION) for name, task in loaded["tasks"].items()},
+        task_versions=versions,
         data_sha256=data,
-        prompt_sha256={
-            name: sha256_of_json([list(instance.args) for instance in task.instances])
-            for name, task in loaded["tasks"].items()
-        },
+        prompt_sha256=prompts,
         metric_signatures=text.signatures(),
         versions=_versions(),
         hardware=_hardware(config.device),
         started=started.isoformat(timespec="seconds"),
         seconds=round(seconds, 1),
-        requests=log.total,
-        requests_reused=log.reused,
-        requests_truncated=log.truncated,
-        requests_failed=log.failed + (lm.withheld if isinstance(lm, ServedModel) else 0),
+        requests=counts["total"],
+        requests_reused=counts["reused"],
+        requests_truncated=counts["truncated"],
+        requests_failed=counts["failed"] + (lm.withheld if isinstance(lm, ServedModel) else 0),
     )
     manifest.write(config.out)
+    _wait_for_all(lm)
     return manifest
+
+
+def _settings(config: EvalConfig, identity: Model) -> dict[str, Any]:
+    """Return what answers depend on beside the request itself."""
+    return {
+        "model": identity.source,
+        "revision": identity.revision,
+        "weights_sha256": identity.weights_sha256,
+        "settings_sha256": settings_sha256(config.model),
+        "dtype": identity.dtype,
+        "batch_size": config.batch_size,
+        "device": config.device,
+        "seed": config.seed,
+        "track": config.track,
+        "base_url": config.base_url,
+        "engine": "vllm" if config.backend == "vllm" else None,  # prefix and hf answer alike
+    }
+
+
+def _answering(lm: LM, identity: Model) -> Model:
+    """Return what is known of a model once it has answered."""
+    if hasattr(lm, "model") and hasattr(lm.model, "num_parameters"):
+        return replace(identity, parameters=int(lm.model.num_parameters()))
+    if isinstance(lm, ServedModel):
+        # The server may answer under another name than it was asked for: a dated snapshot, say.
+        return replace(identity, revision=" ".join(sorted(lm.served_ids)) or None)
+    return identity
+
+
+def _summed(lm: LM, log: AnswerLog) -> dict[str, int]:
+    """Return the log's counts over all processes of the run; on the first process only."""
+    own = {name: getattr(log, name) for name in ("total", "reused", "truncated", "failed")}
+    if lm.world_size == 1:
+        return own
+    every = lm.gather_object(own, dst=0) or []
+    return {name: sum(counts[name] for counts in every) for name in own}
+
+
+def _wait_for_all(lm: LM) -> None:
+    if lm.world_size > 1:
+        lm.barrier()
+
+
+def _written(lm: LM, out: Path) -> RunManifest:
+    """Return the manifest that the first process writes."""
+    _wait_for_all(lm)
+    manifest = RunManifest.read(out)
+    if manifest is None:
+        raise ConfigError(f"the first process of the run wrote no {MANIFEST_NAME} to {out}")
+    return manifest
+
+
+def _backend_of(lm: LM, config: EvalConfig) -> str:
+    """Return the backend that answered: a model that shares nothing is answered by stock code."""
+    if isinstance(lm, BaselineLM):
+        return "baseline"
+    return "hf" if config.backend == "prefix" and lm.branches is None else config.backend
+
+
+def _as_of_one_process(items: list[dict[str, Any]], repeats: int) -> None:
+    """Put samples in the order of the task, without what lm-eval asks to keep processes in step."""
+    items.sort(key=lambda item: item["doc_id"])
+    for item in items:
+        item["resps"] = [answers[:repeats] for answers in item["resps"]]
+
+
+def _prompt_sha256(samples: dict[str, list[dict[str, Any]]]) -> dict[str, str]:
+    """Return a hash of all that each task asked, in the order of its items."""
+    found = {}
+    for name, items in samples.items():
+        asked = {item["doc_id"]: [list(args) for args in item["arguments"]] for item in items}
+        found[name] = sha256_of_json([args for doc_id in sorted(asked) for args in asked[doc_id]])
+    return found
 
 
 def _applicable(baseline: BaselineLM, loaded: dict[str, Any], config: EvalConfig) -> dict[str, Any]:
@@ -218,22 +282,24 @@ def _load(config: EvalConfig, identity: Model) -> LM:
         return ServedModel(
             config.model, config.base_url, concurrency=config.concurrency, seed=config.seed
         )
-    return load_hf(
+    return load_local(
         config.model,
         identity,
+        backend=config.backend,
         dtype=config.dtype,
         device=config.device,
         batch_size=config.batch_size,
-        shared=config.backend == "prefix",
+        seed=config.seed,
     )
 
 
 def _ask_and_score(
     lm: LM, loaded: dict[str, Any], config: EvalConfig, identity: Model
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Return lm-eval's results with its samples, as its `simple_evaluate` would.
 
-    That function is not used: it asks git about the current folder and spends seconds on a
+    None in a process of `accelerate launch` that is not the first. `simple_evaluate` itself is
+    not used: it asks git about the current folder and spends seconds on a
     description of the machine, which `run.json` holds anyway.
     """
     from lm_eval.evaluator import evaluate as run_tasks
@@ -260,8 +326,11 @@ def _ask_and_score(
             apply_chat_template=config.track != "base",
             fewshot_as_multiturn=config.track != "base",
         )
-    assert results is not None, "lm-eval returns nothing only on a rank other than 0"
+    if results is None:
+        return None
     found = dict(results)
+    for name, items in found["samples"].items():
+        _as_of_one_process(items, loaded["tasks"][name].config.repeats)
     found["config"] = {
         "model": "hf",
         "model_args": {"pretrained": identity.source, "dtype": config.dtype},

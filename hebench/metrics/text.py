@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from rouge_score import rouge_scorer
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
@@ -148,7 +147,10 @@ def _corpus_bleu() -> BLEU:
 
 
 @cache
-def _rouge(tokenizer: RougeTokenizer) -> rouge_scorer.RougeScorer:
+def _rouge(tokenizer: RougeTokenizer) -> Any:
+    # Its import brings nltk, a second that only summaries need.
+    from rouge_score import rouge_scorer
+
     chosen = {"hebrew": _HebrewTokenizer, "whitespace": _WhitespaceTokenizer}[tokenizer]()
     return rouge_scorer.RougeScorer(list(ROUGE_TYPES), tokenizer=chosen)
 

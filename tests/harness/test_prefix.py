@@ -1,119 +1,359 @@
-"""Shared beginnings give the stock model's answers."""
+"""Shared beginnings give the stock model's answers, and are computed once."""
 
+import contextlib
+import logging
+import math
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from lm_eval.api.registry import get_model
 from lm_eval.models.huggingface import HFLM
+from transformers import MambaConfig, MambaForCausalLM
 
-from hebench.board.read import read_run
-from hebench.harness.models import identify, load_hf
-from hebench.harness.prefix import SHORTEST, PrefixLM, _Branch, _common, _groups
-from hebench.harness.run import EvalConfig, evaluate
+from hebench.errors import ConfigError, TaskError
+from hebench.harness.prefix import PrefixLM, branches, decode, kernels
+from hebench.harness.prefix.tree import build
 from hebench.harness.tasks import load_tasks
-from tests.conftest import make_tiny_model
+from tests.harness import tiny_models
+from tests.harness.tiny_models import ARCHITECTURES
 
-CHOICES = ("hebench_mini_sentiment", "hebench_mini_trivia", "hebench_mini_grammar")
-FREE = ("hebench_mini_qa",)
+SHOTS = "סיווג ביקורות. כתבו: חיובי, שלילי או מעורב.\nביקורת: הספר נהדר, קראתי אותו בלילה אחד.\n"
+REVIEWS = ("השירות היה איטי והאוכל קר.", "הגענו מוקדם. הגן היה יפה, אבל יקר.", "לא רע.")
+ANSWERS = (" חיובי", " שלילי ומאכזב מאוד", " מעורב")
 
 
-def loaded(folder: Path, *, shared: bool) -> Any:
-    identity = identify(str(folder), name=None, revision=None, dtype="float32")
-    return load_hf(
-        str(folder), identity, dtype="float32", device="cpu", batch_size=5, shared=shared
+def scored(context: str, answer: str) -> Any:
+    return SimpleNamespace(args=(context, answer), task_name="reviews", doc_id=0)
+
+
+def free(context: str, tokens: int = 12, **more: Any) -> Any:
+    options = {"until": ["\n"], "max_gen_toks": tokens, "do_sample": False} | more
+    return SimpleNamespace(args=(context, options), task_name="reviews", doc_id=0)
+
+
+PROMPTS = [f"{SHOTS}ביקורת: {review}\nתשובה:" for review in REVIEWS]
+CHOICES = [scored(prompt, answer) for prompt in PROMPTS for answer in ANSWERS]
+CHOICES += [scored("", " משפט בלי הקשר"), scored(SHOTS.strip(), " המשך"), CHOICES[0]]
+FREE = [free(prompt) for prompt in (*PROMPTS, SHOTS.strip(), PROMPTS[0])]
+
+
+@pytest.fixture
+def pair(tiny_model: Path) -> Callable[..., tuple[Any, Any]]:
+    """Return the stock model and ours around one random model of an architecture."""
+
+    def made(architecture: str = "llama", **more: Any) -> tuple[Any, Any]:
+        model = tiny_models.build(architecture, **more)
+        return tuple(
+            kind(pretrained=model, tokenizer=tiny_models.tokenizer_of(tiny_model), batch_size=4)
+            for kind in (HFLM, PrefixLM)
+        )
+
+    return made
+
+
+def assert_same_scores(stock: Any, ours: Any, requests: list[Any]) -> None:
+    expected = stock.loglikelihood(requests, disable_tqdm=True)
+    found = ours.loglikelihood(requests, disable_tqdm=True)
+    assert [greedy for _, greedy in found] == [greedy for _, greedy in expected]
+    assert [value for value, _ in found] == pytest.approx(
+        [value for value, _ in expected], abs=1e-4, nan_ok=True
     )
 
 
-def requests_of(names: tuple[str, ...], limit: int) -> list[Any]:
-    found = []
-    for task in load_tasks(names)["tasks"].values():
-        task.build_all_requests(limit=limit, rank=0, world_size=1)
-        found += task.instances
-    return found
+# --------------------------------------------------------------------------------- the tree
 
 
-def test_log_likelihoods_are_those_of_the_stock_model(tiny_model: Path) -> None:
-    requests = requests_of(CHOICES, 8)
-    stock = loaded(tiny_model, shared=False).loglikelihood(requests, disable_tqdm=True)
-    ours = loaded(tiny_model, shared=True).loglikelihood(requests, disable_tqdm=True)
-    assert [greedy for _, greedy in ours] == [greedy for _, greedy in stock]
-    assert [value for value, _ in ours] == pytest.approx([value for value, _ in stock], abs=1e-4)
+@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=12))
+def test_a_tree_holds_each_beginning_once_and_every_way_back(sequences: list[list[int]]) -> None:
+    tree = build(sequences, [len(sequence) for sequence in sequences])
+    beginnings = {tuple(row[: n + 1]) for row in sequences for n in range(len(row))}
+    assert len(tree) == len(beginnings)
+    for sequence, path in zip(sequences, tree.tails, strict=True):
+        assert tree.tokens[path].tolist() == sequence
+        assert tree.depths[path].tolist() == list(range(len(sequence)))
+        leaf = path[-1]
+        nodes = np.arange(len(tree))
+        assert nodes[(nodes <= leaf) & (leaf < tree.ends)].tolist() == path.tolist()
+    leaves = [tree.tails[place][-1] for place in tree.order]
+    assert leaves == sorted(leaves)
 
 
-def test_generations_are_those_of_the_stock_model(tiny_model: Path) -> None:
-    requests = requests_of(FREE, 4)
-    stock = loaded(tiny_model, shared=False).generate_until(requests, disable_tqdm=True)
-    ours = loaded(tiny_model, shared=True).generate_until(requests, disable_tqdm=True)
-    assert ours == stock and any(ours)
+# --------------------------------------------------------------------------- the same answers
 
 
-def test_what_is_too_long_is_cut_as_the_stock_model_cuts_it(tmp_path: Path) -> None:
-    short = make_tiny_model(tmp_path / "short", seed=1, context=400)
-    requests = requests_of(("hebench_mini_sentiment",), 6)
-    stock = loaded(short, shared=False).loglikelihood(requests, disable_tqdm=True)
-    ours = loaded(short, shared=True).loglikelihood(requests, disable_tqdm=True)
-    assert [value for value, _ in ours] == pytest.approx([value for value, _ in stock], abs=1e-4)
-
-
-def test_the_shared_beginning_is_computed_once(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture_gives_the_answers_of_the_stock_model(
+    pair: Callable[..., tuple[Any, Any]], architecture: str
 ) -> None:
-    counts = {}
-    for shared in (False, True):
-        lm = loaded(tiny_model, shared=shared)
-        seen: list[int] = []
-        forward = lm.model.forward
+    stock, ours = pair(architecture)
+    assert_same_scores(stock, ours, CHOICES)
+    expected = stock.generate_until(FREE, disable_tqdm=True)
+    assert ours.generate_until(FREE, disable_tqdm=True) == expected and any(expected)
+    assert ours.branches is not None  # and not because the stock code answered
+
+
+def test_a_window_shorter_than_the_prompt_matters(pair: Callable[..., tuple[Any, Any]]) -> None:
+    narrow, wide = pair("mistral")[1], pair("mistral", sliding_window=4096)[1]
+    assert narrow.branches._window == {"sliding_attention": 48}
+    one, two = (lm.loglikelihood(CHOICES[:1], disable_tqdm=True)[0][0] for lm in (narrow, wide))
+    assert abs(one - two) > 0.01
+
+
+def test_attention_without_sdpa_gives_the_same(pair: Callable[..., tuple[Any, Any]]) -> None:
+    stock, ours = pair(attn_implementation="eager")
+    assert_same_scores(stock, ours, CHOICES)
+    assert ours.branches is not None and ours.model.config._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize("context", [24, 40, 64])
+def test_what_is_too_long_is_cut_as_the_stock_model_cuts_it(
+    pair: Callable[..., tuple[Any, Any]], context: int
+) -> None:
+    stock, ours = pair(context=context)
+    assert_same_scores(stock, ours, CHOICES)
+    assert ours.generate_until(FREE, disable_tqdm=True) == stock.generate_until(
+        FREE, disable_tqdm=True
+    )
+
+
+@pytest.mark.parametrize("context", [8192, 30])
+def test_running_text_is_predicted_once_each_token(
+    pair: Callable[..., tuple[Any, Any]], context: int
+) -> None:
+    stock, ours = pair(context=context)
+    texts = [SimpleNamespace(args=(text,)) for text in (PROMPTS[0] * 2, "", *REVIEWS)]
+    expected = stock.loglikelihood_rolling(texts, disable_tqdm=True)
+    found = ours.loglikelihood_rolling(texts, disable_tqdm=True)
+    assert found == pytest.approx(expected, abs=1e-3) and found[0] < -1 and found[1] == 0
+
+
+def test_the_tasks_of_the_package_come_out_alike(pair: Callable[..., tuple[Any, Any]]) -> None:
+    stock, ours = pair()
+    (task,) = load_tasks(("hebench_mini_grammar",))["tasks"].values()
+    task.build_all_requests(limit=4, rank=0, world_size=1)
+    assert_same_scores(stock, ours, task.instances)
+
+
+def test_a_chat_template_goes_before_the_model_as_in_lm_eval(
+    pair: Callable[..., tuple[Any, Any]],
+) -> None:
+    stock, ours = pair()
+    template = "{% for m in messages %}<s>{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    prompts = []
+    for lm in (stock, ours):
+        lm.tokenizer.chat_template = template
+        prompts.append(lm.apply_chat_template([{"role": "user", "content": REVIEWS[0]}]))
+    assert prompts[0] == prompts[1] and prompts[0].startswith("<s>user")
+    requests = [free(prompts[0]), free(prompts[0] + "assistant:")]
+    assert ours.generate_until(requests, disable_tqdm=True) == stock.generate_until(
+        requests, disable_tqdm=True
+    )
+
+
+# ------------------------------------------------------------------------------- computed once
+
+
+def test_each_node_of_the_tree_is_computed_once(pair: Callable[..., tuple[Any, Any]]) -> None:
+    _, ours = pair()
+    ours.branches.tokens_needed = 0
+    ours.loglikelihood(CHOICES, disable_tqdm=True)
+    encoded = [ours._encode_pair(*request.args) for request in CHOICES if request.args[0]]
+    rows = [context + answer[:-1] for context, answer in encoded]
+    rows.append([ours.prefix_token_id, *ours.tok_encode(" משפט בלי הקשר")[:-1]])
+    assert ours.branches.tokens_needed == len(build(rows, [1] * len(rows)))
+    assert ours.branches.tokens_needed < sum(map(len, rows)) / 4
+    assert len(ours.branches) == 0  # and nothing stays
+
+
+def test_rows_that_are_done_cost_nothing(pair: Callable[..., tuple[Any, Any]]) -> None:
+    _, ours = pair()
+    asked = [free(prompt, 60) for prompt in PROMPTS]
+    whole = ours.generate_until(asked, disable_tqdm=True)
+    read = ours.branches.tokens_needed
+    stops = [text[3:5] for text in whole[:2]]  # all rows but one end after a few tokens
+    short = [free(prompt, 60, until=[*stops, "\n"]) for prompt in PROMPTS]
+    found = ours.generate_until(short, disable_tqdm=True)
+    for text, before in zip(found, whole, strict=True):
+        assert text == before[: min((before + stop).index(stop) for stop in stops)]
+    assert ours.branches.tokens_needed - read < read - 40
+
+
+def test_guesses_save_passes_and_change_nothing(
+    pair: Callable[..., tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts, passes = [], []
+    for tokens in (1, 8):
+        monkeypatch.setattr(decode, "_FREE_TOKENS", {"cpu": tokens})
+        _, ours = pair("gemma3")  # which says the same again and again
+        counted: list[int] = []
+        forward = ours.model.forward
         monkeypatch.setattr(
-            lm.model,
+            ours.model,
             "forward",
-            lambda ids, *rest, forward=forward, seen=seen, **more: (
-                seen.append(ids.numel()) or forward(ids, *rest, **more)
+            lambda *rest, forward=forward, counted=counted, **more: (
+                counted.append(1) or forward(*rest, **more)
             ),
         )
-        lm.loglikelihood(requests_of(("hebench_mini_sentiment",), 10), disable_tqdm=True)
-        counts[shared] = sum(seen)
-    assert counts[True] < counts[False] / 5
+        texts.append(ours.generate_until([free(PROMPTS[0], 40)], disable_tqdm=True))
+        passes.append(len(counted))
+    assert texts[0] == texts[1] and len(texts[0][0]) >= 40
+    assert passes[1] < passes[0] / 2
 
 
-def test_a_cache_that_cannot_be_branched_goes_the_stock_way(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+def test_lack_of_memory_is_answered_by_less_at_a_time(
+    pair: Callable[..., tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lm = loaded(tiny_model, shared=True)
-    monkeypatch.setattr(PrefixLM, "_score", None)  # would fail if it were called
-    monkeypatch.setattr("hebench.harness.prefix.DynamicCache", type("Other", (), {}))
-    requests = requests_of(("hebench_mini_sentiment",), 3)
-    stock = loaded(tiny_model, shared=False).loglikelihood(requests, disable_tqdm=True)
-    assert lm.loglikelihood(requests, disable_tqdm=True) == stock
+    stock, ours = pair()
+    read, refused = branches.Branches.read, []
+
+    def scarce(self: Any, tokens: Any, *rest: Any) -> Any:
+        if len(tokens) > 20:
+            refused.append(len(tokens))
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
+        return read(self, tokens, *rest)
+
+    assert ours.branches is not None
+    monkeypatch.setattr(branches.Branches, "read", scarce)
+    assert_same_scores(stock, ours, CHOICES)
+    assert refused and max(refused) > 20 >= ours._budget.tokens
+    assert ours.generate_until(FREE, disable_tqdm=True) == stock.generate_until(
+        FREE, disable_tqdm=True
+    )
 
 
-def test_groups_share_no_scored_position() -> None:
-    shots = tuple(range(100))
-    branches = [_Branch(n, (*shots, 200 + n), (7, 8)) for n in range(3)]
-    branches.append(_Branch(3, shots, (5,) * 10))
-    branches.append(_Branch(4, tuple(range(500, 600)), (1,)))
-    groups = list(_groups(branches))
-    assert [[branch.place for branch in group] for _, group in groups] == [[3, 0, 1, 2], [4]]
-    assert [len(prefix) for prefix, _ in groups] == [90, 99]
-    assert all(len(prefix) <= branch.sharable for prefix, group in groups for branch in group)
-    assert _common((), (1,)) == 0 and _common((1, 2), (1, 2, 3)) == 2 and SHORTEST < 90
-
-
-def test_a_run_says_which_backend_answered(tiny_model: Path, tmp_path: Path) -> None:
-    tasks = ("hebench_mini_sentiment", "hebench_mini_qa")
-    for backend in ("hf", "prefix"):
-        evaluate(
-            EvalConfig(
-                model=str(tiny_model),
-                tasks=tasks,
-                out=tmp_path / backend,
-                limit=6,
-                dtype="float32",
-                backend=backend,
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_wide_products_are_rounded_as_narrow_ones(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    rows, weights = torch.randn(80, 96).to(dtype), torch.randn(48, 96).to(dtype)
+    heads, mask = torch.randn(1, 2, 80, 16).to(dtype), torch.zeros(80, 80, dtype=dtype)
+    found = []
+    for products in (contextlib.nullcontext, kernels.WideProducts):
+        with products():
+            found.append(
+                [
+                    torch.nn.functional.linear(rows, weights),
+                    torch.nn.functional.scaled_dot_product_attention(
+                        heads, heads, heads, attn_mask=mask
+                    ),
+                    torch.nn.functional.linear(rows[:8], weights),
+                ]
             )
-        )
-    stock, ours = (read_run(tmp_path / backend) for backend in ("hf", "prefix"))
-    assert ours.manifest is not None and ours.manifest.backend == "prefix"
-    for name in tasks:
-        assert ours.tasks[name].scores == stock.tasks[name].scores
-    assert issubclass(PrefixLM, HFLM) and torch.is_inference_mode_enabled() is False
+    for narrow, wide in zip(*found, strict=True):
+        assert narrow.dtype == wide.dtype == dtype
+        exact = wide.float().abs().max()
+        assert (narrow.float() - wide.float()).abs().max() <= exact * torch.finfo(dtype).eps
+
+
+def test_half_precision_differs_by_rounding_only(
+    pair: Callable[..., tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(branches, "wide_is_faster", lambda _: True)
+    stock, ours = pair()
+    stock.model.to(torch.bfloat16)
+    assert ours.branches is not None
+    expected = [value for value, _ in stock.loglikelihood(CHOICES, disable_tqdm=True)]
+    found = [value for value, _ in ours.loglikelihood(CHOICES, disable_tqdm=True)]
+    assert found == pytest.approx(expected, rel=0.02)
+
+
+# ---------------------------------------------------------------------------- left to stock
+
+
+def test_a_cache_that_cannot_be_branched_is_said_once_and_goes_the_stock_way(
+    tiny_model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(0)
+    config = MambaConfig(vocab_size=1024, hidden_size=32, num_hidden_layers=1, state_size=4)
+    model = MambaForCausalLM(config).eval()
+    stock, ours = (
+        kind(pretrained=model, tokenizer=tiny_models.tokenizer_of(tiny_model), max_length=512)
+        for kind in (HFLM, PrefixLM)
+    )
+    with caplog.at_level(logging.WARNING, logger="hebench"):
+        assert_same_scores(stock, ours, CHOICES[:2])
+        assert_same_scores(stock, ours, CHOICES[2:4])
+    said = [record for record in caplog.records if record.name.startswith("hebench")]
+    assert len(said) == 1 and "MambaForCausalLM takes no" in said[0].getMessage()
+
+
+def test_a_model_that_loses_the_mask_is_found_out(
+    pair: Callable[..., tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masks = branches.Branches._masks
+    monkeypatch.setattr(
+        branches.Branches, "_masks", lambda self, *rest: torch.zeros_like(masks(self, *rest))
+    )
+    assert branches.branched(pair()[1].model) == "its answers to a small tree are not its own"
+
+
+@pytest.mark.parametrize(
+    "more", [{"do_sample": True, "temperature": 0.7}, {"repetition_penalty": 1.3}]
+)
+def test_sampling_and_penalties_go_the_stock_way(
+    pair: Callable[..., tuple[Any, Any]], more: dict[str, Any]
+) -> None:
+    stock, ours = pair()
+    texts = []
+    for lm in (stock, ours):
+        torch.manual_seed(0)
+        texts.append(lm.generate_until([free(PROMPTS[0], **more)], disable_tqdm=True))
+    assert texts[0] == texts[1] and ours.branches.tokens_needed == 0
+
+
+def test_a_folder_that_sets_a_penalty_gets_it_and_a_warning(
+    pair: Callable[..., tuple[Any, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    stock, ours = pair()
+    plain = stock.generate_until(FREE, disable_tqdm=True)
+    ours.model.generation_config.repetition_penalty = 1.3
+    with caplog.at_level(logging.WARNING, logger="hebench"):
+        texts = [lm.generate_until(FREE, disable_tqdm=True) for lm in (stock, ours)]
+    assert texts[0] == texts[1] != plain and "sets repetition_penalty" in caplog.text
+
+
+def test_nan_stays_with_the_request_that_has_it(pair: Callable[..., tuple[Any, Any]]) -> None:
+    stock, ours = pair()
+    (poison,) = set(ours.tok_encode(" קר")[-1:])
+    with torch.no_grad():
+        ours.model.get_input_embeddings().weight[poison] = math.nan
+    assert_same_scores(stock, ours, CHOICES)
+    values = [value for value, _ in ours.loglikelihood(CHOICES, disable_tqdm=True)]
+    assert 0 < sum(map(math.isnan, values)) < len(values)
+    assert ours.generate_until(FREE, disable_tqdm=True) == stock.generate_until(
+        FREE, disable_tqdm=True
+    )
+
+
+# ---------------------------------------------------------------------------------- bad input
+
+
+def test_an_answer_without_a_token_of_its_own_is_an_error(
+    pair: Callable[..., tuple[Any, Any]],
+) -> None:
+    _, ours = pair()
+    with pytest.raises(TaskError, match="item 0 of reviews: expected a text to score"):
+        ours.loglikelihood([scored("הוא גר ב", "")], disable_tqdm=True)
+    whole = ours.tok_encode("הוא גר ביום")
+    with pytest.raises(TaskError, match="found 0 in 'ם'.*the tokenizer joins it"):
+        ours._loglikelihood_tokens([(("הוא גר ביו", "ם"), whole, [])])
+
+
+def test_an_answer_longer_than_the_context_is_an_error(
+    pair: Callable[..., tuple[Any, Any]],
+) -> None:
+    _, ours = pair(context=16)
+    with pytest.raises(TaskError, match="expected 1 to 16 tokens"):
+        ours.loglikelihood([scored("כן", " מילה" * 40)], disable_tqdm=True)
+    with pytest.raises(ConfigError, match="--max-tokens"):
+        ours.generate_until([free("כן", 16)], disable_tqdm=True)
+
+
+def test_an_installed_harness_finds_the_model_by_name() -> None:
+    assert get_model("hebench_prefix") is PrefixLM

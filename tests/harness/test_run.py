@@ -84,7 +84,7 @@ def test_a_finished_folder_is_reused_without_loading_the_model(
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("the model was loaded again")
 
-    monkeypatch.setattr("hebench.harness.run.load_hf", fail)
+    monkeypatch.setattr("hebench.harness.run.load_local", fail)
     assert evaluate(config(tiny_model, tmp_path)) == first
 
 

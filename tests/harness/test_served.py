@@ -159,7 +159,7 @@ def test_tasks_that_need_likelihoods_are_refused(tmp_path: Path) -> None:
         ({"backend": "hf"}, "go together"),
         ({"track": "base"}, "add --track chat"),
         ({"track": "arena"}, "--track: expected base, chat, thinking"),
-        ({"backend": "vllm"}, "--backend: expected hf, prefix, openai"),
+        ({"backend": "tgi"}, "--backend: expected prefix, hf, vllm, openai"),
         ({"concurrency": 0}, "--concurrency"),
     ],
 )

@@ -1,0 +1,287 @@
+"""How long an evaluation takes: `hebench eval` against the stock `lm_eval run`, same scores.
+
+    python benchmarks/evaluate.py MODEL --limit 8 --out runs/evaluate.json
+    HEBENCH_MIRROR=... python benchmarks/evaluate.py MODEL --tasks hebench_paper_heq:validation
+
+Each task is run by both, each in a process of its own, one after the other; the stock harness at
+every `--stock-batch-sizes`, of which the fastest counts. A row of the table:
+
+- seconds of the whole process, and inside the model's three request functions (model time); of
+  the latter the ratio of processor seconds, too, which a busy machine distorts less;
+- tokens that went through the model's embedding, and the peak of resident memory;
+- how far from the limit our model time is. The limit: the tokens of the prefix tree and of the
+  answers, at the speed of a plain forward pass over 512 tokens, measured in the same process;
+- what the answers differ by: log-likelihoods (nats, the largest), generations, and the score.
+
+Every finished run is written to `--out` at once, and not run again while it stands there. Quote
+ratios of one file only: they come from one machine.
+"""
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+TASKS = (
+    "hebench_mini_sentiment,hebench_mini_nli,hebench_mini_winograd,hebench_mini_trivia,"
+    "hebench_mini_grammar,hebench_mini_qa,hebench_mini_translation_en_he,"
+    "hebench_mini_translation_he_en,hebench_mini_summarization,hebench_mini_math,"
+    "hebench_mini_nikud"
+)
+PROBE_TOKENS = 512
+KINDS = ("loglikelihood", "loglikelihood_rolling", "generate_until")
+
+
+# ------------------------------------------------------------------- inside a measured process
+
+
+@contextlib.contextmanager
+def counted(found: dict[str, Any]) -> Iterator[None]:
+    """Count tokens and model time of lm-eval's HF models while the body runs, into `found`."""
+    import torch
+    from lm_eval.models.huggingface import HFLM
+
+    from hebench.harness.prefix import PrefixLM
+
+    found |= {"model_seconds": 0.0, "model_cpu_seconds": 0.0, "tokens": 0, "requests": 0}
+    depth, models = [0], []
+
+    def timed(ask: Any, kind: str) -> Any:
+        def wrapped(self: Any, requests: list[Any], *rest: Any, **more: Any) -> Any:
+            models[:] = [self]
+            depth[0] += 1
+            start, cpu = time.perf_counter(), time.process_time()
+            try:
+                return ask(self, requests, *rest, **more)
+            finally:
+                depth[0] -= 1
+                if not depth[0]:
+                    found["model_seconds"] += time.perf_counter() - start
+                    found["model_cpu_seconds"] += time.process_time() - cpu
+                    found["requests"] += len(requests)
+                    found["kind"] = kind
+
+        return wrapped
+
+    for owner in (HFLM, PrefixLM):
+        for kind in KINDS:
+            if kind in vars(owner):
+                setattr(owner, kind, timed(vars(owner)[kind], kind))
+
+    def count(module: Any, inputs: Any) -> None:
+        if isinstance(module, torch.nn.Embedding) and depth[0]:
+            found["tokens"] += inputs[0].numel()
+
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(count)
+    yield
+    hook.remove()
+    found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if models:
+        found["tokens_per_second"] = forward_speed(models[0].model)
+        if isinstance(models[0], PrefixLM) and models[0].branches is not None:
+            found["needed"] = models[0].branches.tokens_needed
+
+
+def forward_speed(model: Any) -> float:
+    """Return the tokens a second of a plain forward pass without logits: the best of three."""
+    import torch
+
+    ids = torch.arange(PROBE_TOKENS, device=model.device)[None] + 5
+    best = math.inf
+    with torch.inference_mode():
+        for _ in range(4):  # the first is not fair
+            start, cpu = time.perf_counter(), time.process_time()
+            model(ids, use_cache=False, logits_to_keep=1)
+            if model.device.type == "cuda":
+                torch.cuda.synchronize()
+                cpu = -math.inf  # the processor only waits
+            best = min(best, time.perf_counter() - start, time.process_time() - cpu)
+    return PROBE_TOKENS / best
+
+
+def measured(side: str, job: dict[str, Any], out: Path) -> None:
+    """Run one side in this process and write what it took to `out`/measured.json."""
+    found: dict[str, Any] = {}
+    limit = ["--limit", str(job["limit"])] if job["limit"] else []
+    with counted(found):
+        if side == "ours":
+            from hebench.cli import main
+
+            split = ["--split", job["split"]] if job["split"] else []
+            sys.argv = ["hebench", "eval", job["model"], "--tasks", job["task"], *limit, *split]
+            sys.argv += ["--dtype", job["dtype"], "--device", job["device"]]
+            sys.argv += ["--backend", "prefix", "--out", str(out)]
+        else:
+            from lm_eval.__main__ import cli_evaluate as main
+
+            from hebench.harness.tasks import tasks_folder
+
+            model = f"pretrained={job['model']},dtype={job['dtype']}"
+            sys.argv = ["lm_eval", "run", "--model", "hf", "--model_args", model]
+            sys.argv += ["--tasks", job["task"], "--include_path", str(tasks_folder()), *limit]
+            sys.argv += ["--batch_size", str(job["batch"]), "--device", job["device"]]
+            sys.argv += ["--log_samples", "--output_path", str(out)]
+            if job["split"]:
+                sys.argv += ["--metadata", json.dumps({"split": job["split"]})]
+        with contextlib.suppress(SystemExit):
+            main()
+    (out / "measured.json").write_text(json.dumps(found), encoding="utf-8")
+
+
+# ---------------------------------------------------------------------------- around them
+
+
+def run(side: str, job: dict[str, Any]) -> dict[str, Any]:
+    """Return the measurements and answers of one side, run in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, __file__, "--measured", side, json.dumps(job), folder]
+        start = time.perf_counter()
+        done = subprocess.run(
+            command,
+            check=False,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"},
+        )
+        seconds = time.perf_counter() - start
+        file = Path(folder) / "measured.json"
+        if done.returncode or not file.is_file():
+            raise SystemExit(f"{side} failed on {job['task']}: {done.stderr[-1500:]}")
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return found | {"seconds": seconds, "side": side, "job": job} | answers(Path(folder))
+
+
+def answers(folder: Path) -> dict[str, Any]:
+    """Return the score of a run and what the model answered, item by item."""
+    (samples,) = folder.rglob("samples_*.jsonl")
+    items = [json.loads(line) for line in samples.read_text(encoding="utf-8").splitlines()]
+    items.sort(key=lambda item: item["doc_id"])
+    scores = [item["score"] for item in items if item.get("score") is not None]
+    responses = [item["resps"] for item in items]
+    return {"score": sum(scores) / max(len(scores), 1), "answers": responses}
+
+
+def differences(ours: dict[str, Any], stock: dict[str, Any]) -> tuple[float, int, int]:
+    """Return the largest difference of log-likelihoods, and how many other answers differ."""
+    largest, changed, total = 0.0, 0, 0
+    pairs = zip(ours["answers"], stock["answers"], strict=True)
+    for mine, theirs in ((a, b) for one, two in pairs for a, b in zip(one, two, strict=True)):
+        for left, right in zip(mine, theirs, strict=True):
+            total += 1
+            if isinstance(left, list):  # [log-likelihood, greedy], as text
+                largest = max(largest, abs(float(left[0]) - float(right[0])))
+                changed += left[1] != right[1]
+            elif ours["kind"] == "generate_until":
+                changed += left != right
+            else:
+                largest = max(largest, abs(float(left) - float(right)))
+    return largest, changed, total
+
+
+HEAD = (
+    "task | requests | whole: stock s | ours s | ratio | model: stock s | ours s | ratio | by CPU "
+    "| tokens: stock | ours | memory ratio | times the limit | answers that differ | score"
+)
+
+
+def row(ours: dict[str, Any], stock: dict[str, Any]) -> list[str]:
+    """Return the cells of one task's row."""
+    largest, changed, total = differences(ours, stock)
+    least = ours["needed"] / ours["tokens_per_second"]
+    same = "same" if math.isclose(ours["score"], stock["score"], abs_tol=1e-9) else "not the same"
+    return [
+        ours["job"]["task"] + (f" ({ours['job']['split']})" if ours["job"]["split"] else ""),
+        f"{ours['requests']}",
+        f"{stock['seconds']:.1f}",
+        f"{ours['seconds']:.1f}",
+        f"{stock['seconds'] / ours['seconds']:.1f}",
+        f"{stock['model_seconds']:.1f}",
+        f"{ours['model_seconds']:.1f}",
+        f"{stock['model_seconds'] / ours['model_seconds']:.1f}",
+        f"{stock['model_cpu_seconds'] / ours['model_cpu_seconds']:.1f}",
+        f"{stock['tokens']:,}",
+        f"{ours['tokens']:,}",
+        f"{ours['peak_mib'] / stock['peak_mib']:.2f}",
+        f"{min(ours['model_seconds'], ours['model_cpu_seconds']) / least:.2f}",
+        f"{changed} of {total}" + (f", {largest:.2g} nats" if largest else ""),
+        f"{ours['score']:.4f}, {same}",
+    ]
+
+
+def table(runs: list[dict[str, Any]]) -> str:
+    """Return the Markdown table of all tasks that both sides have run, with geometric means."""
+    rows: list[list[str]] = []
+    ratios: dict[str, list[tuple[float, float]]] = {}
+    for ours in (one for one in runs if one["side"] == "ours"):
+        key = {k: v for k, v in ours["job"].items() if k != "batch"}
+        stock = [
+            one
+            for one in runs
+            if one["side"] == "stock"
+            and {k: v for k, v in one["job"].items() if k != "batch"} == key
+        ]
+        if not stock:
+            continue
+        best = min(stock, key=lambda one: one["seconds"])
+        rows.append(row(ours, best))
+        kind = "generated" if ours["kind"] == "generate_until" else "scored"
+        pair = best["seconds"] / ours["seconds"], best["model_seconds"] / ours["model_seconds"]
+        ratios.setdefault(kind, []).append(pair)
+    lines = [f"| {HEAD} |", "|" + " --- |" * (HEAD.count("|") + 1)]
+    lines += [f"| {' | '.join(cells)} |" for cells in rows]
+    for kind, pairs in ratios.items():
+        whole, model = (
+            math.exp(sum(map(math.log, values)) / len(values))
+            for values in zip(*pairs, strict=True)
+        )
+        lines.append("")
+        lines.append(
+            f"{kind} tasks, geometric mean of {len(pairs)}: whole process {whole:.1f}, "
+            f"model time {model:.1f}"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run what is missing in the file and print the table."""
+    if sys.argv[1:2] == ["--measured"]:
+        measured(sys.argv[2], json.loads(sys.argv[3]), Path(sys.argv[4]))
+        return
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("--tasks", default=TASKS, help="names, comma-separated; name:split")
+    parser.add_argument("--limit", type=int, help="items a task; all without it")
+    parser.add_argument("--stock-batch-sizes", default="1,8", help="comma-separated")
+    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, default=Path("runs/evaluate.json"))
+    chosen = parser.parse_args()
+    runs = json.loads(chosen.out.read_text(encoding="utf-8")) if chosen.out.is_file() else []
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
+    for name in chosen.tasks.split(","):
+        task, _, split = name.partition(":")
+        job = {"model": chosen.model, "task": task, "split": split, "limit": chosen.limit}
+        job |= {"dtype": chosen.dtype, "device": chosen.device, "batch": 0}
+        sides = [("ours", 0)] + [("stock", int(n)) for n in chosen.stock_batch_sizes.split(",")]
+        for side, batch in sides:
+            wanted = job | {"batch": batch}
+            if not any(one["side"] == side and one["job"] == wanted for one in runs):
+                print(f"{task} {side} {batch or ''}", file=sys.stderr, flush=True)
+                runs.append(run(side, wanted))
+                aside = chosen.out.with_suffix(".partial")
+                aside.write_text(json.dumps(runs, ensure_ascii=False), encoding="utf-8")
+                aside.replace(chosen.out)
+    print(table(runs))
+
+
+if __name__ == "__main__":
+    main()

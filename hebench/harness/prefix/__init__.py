@@ -1,0 +1,23 @@
+"""lm-eval's HF model, with what requests have in common computed once: `--backend prefix`.
+
+    hebench eval MODEL --tasks hebench_paper --out runs/x     (the default for local models)
+
+Once this package is imported, lm-eval finds the model by the name `hebench_prefix`.
+
+The requests of a call form a tree: the few-shot block, the passage, the question, the answers.
+Each of its tokens is computed once, in one row with a mask for the branches (`tree.py`,
+`branches.py`), and the vocabulary only where something is scored. Free answers branch off the
+prompts' tree, are written side by side, and leave when they are done (`decode.py`).
+
+Answers are the stock model's: in float32 log-likelihoods agree within 1e-4, and greedy flags and
+generations are the same, which `tests/harness/test_prefix.py` shows for several architectures; in
+bfloat16 they differ by as much as the stock model's do from one batch size to another. A free
+answer ends where the stock model ends it with one request a batch; in larger batches that waits
+for the slowest row and then cuts. Sampling, settings of generation such as a repetition penalty,
+NaN, encoder-decoders, and caches that cannot be branched (state-space layers, say) are left to the
+stock code; a warning says so where it is the model that cannot.
+"""
+
+from hebench.harness.prefix.lm import PrefixLM
+
+__all__ = ["PrefixLM"]

@@ -1,0 +1,260 @@
+"""A causal model that reads the nodes of a token tree in one row, with a mask for the branches.
+
+What was read stays as keys and values in one row of slots, as long as somebody needs it. Each
+slot has a label and an end, each new token a label, and one rule says who sees whom: a token
+with label `x` sees the slots with `label <= x < end`. With the preorder of a tree for labels
+these are the token's ancestors, so that any number of branches share one row without padding
+and without a copy of what they share.
+"""
+
+import contextlib
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AttentionInterface, DynamicCache
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+from hebench.harness.prefix.kernels import WideProducts, wide_is_faster
+from hebench.harness.prefix.tree import Ints
+
+_ATTENTION = "hebench_branches"
+_NEEDED = ("attention_mask", "position_ids", "past_key_values", "logits_to_keep")
+_PROBE = 12  # tokens of each of the two branches that are read to try a model
+
+
+class Branches:
+    """The slots of one model, and the reading of further tokens into them."""
+
+    def __init__(self, model: Any, window: dict[str, int | None]) -> None:
+        """Take a model and the attention windows of its kinds of layers; see `branched`."""
+        self._model = model
+        self._window = window
+        self._folded = model.config._attn_implementation == "sdpa"
+        config = model.config.get_text_config()
+        heads = config.num_attention_heads
+        shared = getattr(config, "num_key_value_heads", None) or heads
+        self._groups = heads // shared if self._folded else 1
+        self._products = WideProducts if wide_is_faster(model) else contextlib.nullcontext
+        self.tokens_needed = 0  # read since the model was loaded, without wrong guesses
+        AttentionInterface.register(_ATTENTION, _folded_attention)
+        self.clear()
+
+    def __len__(self) -> int:
+        """Return how many slots are in use."""
+        return len(self._labels)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        found: torch.device = self._model.device
+        return found
+
+    @property
+    def hidden(self) -> int:
+        """How many slots in use nobody sees."""
+        return int((self._ends < 0).sum())
+
+    def clear(self) -> None:
+        """Forget everything that was read."""
+        self._cache = DynamicCache()
+        self._cache.layer_class_to_replicate = _Slots
+        self._labels = self._ends = self._places = np.zeros(0, dtype=np.int64)
+
+    def read(self, tokens: Ints, places: Ints, labels: Ints, ends: Ints, scored: Ints) -> Any:
+        """Return the logits behind some of the new tokens, (scored, vocabulary).
+
+        tokens, places (in their own sequences), labels and ends are (new,); a token's ancestors
+        are in slots already or stand before it. scored: places in `tokens` whose logits are read.
+        """
+        count = len(self._labels)
+        self._labels = np.concatenate([self._labels, labels])
+        self._ends = np.concatenate([self._ends, ends])
+        self._places = np.concatenate([self._places, places])
+        device = self._model.device
+        try:
+            with torch.inference_mode(), self._attention(), self._products():
+                found = self._model(
+                    torch.from_numpy(tokens)[None].to(device),
+                    attention_mask=self._masks(labels, places),
+                    position_ids=torch.from_numpy(places)[None].to(device),
+                    past_key_values=self._cache,
+                    use_cache=True,
+                    logits_to_keep=torch.from_numpy(scored).to(device),
+                )
+        except BaseException:  # out of memory: some layers hold the tokens, and others do not
+            self._select(np.arange(count))
+            raise
+        self.tokens_needed += len(tokens)
+        return found.logits[0]
+
+    def keep(self, labels: Ints) -> None:
+        """Drop the slots that tokens with these labels do not see."""
+        seen = (self._labels <= labels[:, None]) & (labels[:, None] < self._ends)
+        kept = np.flatnonzero(seen.any(axis=0))
+        if len(kept) < len(self._labels):
+            self._select(kept)
+
+    def hide(self, slots: Ints) -> None:
+        """Let nobody see these slots any more: they were guessed, and wrongly."""
+        self._ends[slots] = -1
+        self.tokens_needed -= len(slots)
+
+    def _select(self, kept: Ints) -> None:
+        self._labels, self._ends = self._labels[kept], self._ends[kept]
+        self._places = self._places[kept]
+        with torch.inference_mode():
+            for layer in self._cache.layers:
+                layer.select(kept)
+
+    def _masks(self, labels: Ints, places: Ints) -> Any:
+        """Return who sees whom, (1, 1, groups * new, slots); two kinds of layers have two masks.
+
+        In the form that is added, since attention would turn a truth value into it at every layer.
+        """
+        device, dtype = self._model.device, self._model.dtype
+        of, to = torch.from_numpy(labels).to(device)[:, None], torch.from_numpy(self._labels)
+        seen = (to.to(device) <= of) & (of < torch.from_numpy(self._ends).to(device))
+        masks: dict[str, Any] = {}
+        for kind, window in self._window.items():
+            near = seen
+            if window is not None:
+                own = torch.from_numpy(places).to(device)[:, None]
+                near = seen & (own - torch.from_numpy(self._places).to(device) < window)
+            mask = torch.zeros(near.shape, dtype=dtype, device=device)
+            mask.masked_fill_(~near, torch.finfo(dtype).min)
+            masks[kind] = mask.repeat(self._groups, 1)[None, None]
+        return masks if len(masks) > 1 else next(iter(masks.values()))
+
+    @contextlib.contextmanager
+    def _attention(self) -> Iterator[None]:
+        config = self._model.config
+        before = config._attn_implementation
+        if self._folded:
+            config._attn_implementation = _ATTENTION
+        try:
+            yield
+        finally:
+            config._attn_implementation = before
+
+
+class _Slots(DynamicLayer):  # type: ignore[misc]
+    """The keys and values of one layer, (1, heads, slots, width), in room that is taken ahead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used = 0
+
+    def update(self, keys: Any, values: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
+        """Append keys and values and return all."""
+        stop = self.used + keys.shape[-2]
+        if not self.is_initialized:
+            self.lazy_initialization(keys, values)
+            self.keys, self.values = keys[:, :, :0], values[:, :, :0]
+        if stop > self.keys.shape[-2]:
+            room = stop + stop // 4 + 64
+            self.keys = _roomier(self.keys, self.used, room)
+            self.values = _roomier(self.values, self.used, room)
+        self.keys[:, :, self.used : stop] = keys
+        self.values[:, :, self.used : stop] = values
+        self.used = stop
+        return self.keys[:, :, :stop], self.values[:, :, :stop]
+
+    def select(self, kept: Ints) -> None:
+        """Move the slots `kept`, in rising order, to the front, and free the others."""
+        self.used = len(kept)
+        moved = np.flatnonzero(kept != np.arange(len(kept)))
+        if self.is_initialized and len(moved):
+            first = int(moved[0])
+            source = torch.from_numpy(kept[first:]).to(self.keys.device)
+            self.keys[:, :, first : self.used] = self.keys[:, :, source]
+            self.values[:, :, first : self.used] = self.values[:, :, source]
+
+    def get_seq_length(self) -> int:
+        """Return how many slots are in use."""
+        return self.used
+
+
+def _roomier(states: Any, used: int, room: int) -> Any:
+    found = states.new_empty((*states.shape[:2], room, states.shape[-1]))
+    found[:, :, :used] = states[:, :, :used]
+    return found
+
+
+def _folded_attention(  # noqa: PLR0913, PLR0917 (transformers' own order)
+    module: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    attention_mask: Any,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **_: Any,
+) -> tuple[Any, None]:
+    """Return attention as transformers' sdpa does, without a copy of the keys for each group.
+
+    The heads that share keys stand below each other as further queries; so does the mask.
+    """
+    _, heads, new, width = query.shape
+    shared = key.shape[1]
+    groups = heads // shared
+    found = torch.nn.functional.scaled_dot_product_attention(
+        query.reshape(1, shared, groups * new, width),
+        key,
+        value,
+        attn_mask=attention_mask,
+        scale=scaling,
+    )
+    found = found.reshape(1, heads, new, value.shape[-1])
+    return found.transpose(1, 2).contiguous(), None
+
+
+def branched(model: Any) -> Branches | str:
+    """Return the model as one that reads trees, or the reason why it cannot.
+
+    The reason is in its form where that says enough. Otherwise a tree of two branches is read
+    both ways, since a model that lost the mask would answer everything, and all of it wrongly.
+    """
+    missing = [
+        name for name in _NEEDED if name not in inspect.signature(type(model).forward).parameters
+    ]
+    if missing:
+        return f"{type(model).__name__} takes no {', '.join(missing)}"
+    if model.config._attn_implementation not in ("sdpa", "eager"):
+        return f"{model.config._attn_implementation} attention takes no mask for branches"
+    window: dict[str, int | None] = {}
+    for layer in DynamicCache(config=model.config).layers:
+        if type(layer) is DynamicLayer:
+            window["full_attention"] = None
+        elif type(layer) is DynamicSlidingWindowLayer:
+            if window.setdefault("sliding_attention", layer.sliding_window) != layer.sliding_window:
+                return "its layers have several attention windows"
+        else:
+            return f"the cache of a {type(layer).__name__} cannot be branched"
+    found = Branches(model, window)
+    return found if _agrees(found, model) else "its answers to a small tree are not its own"
+
+
+def _agrees(branches: Branches, model: Any) -> bool:
+    """Return whether two branches are read as the model reads two rows."""
+    size = model.config.get_text_config().vocab_size
+    shared, own = np.arange(_PROBE) * 7919 % size, np.arange(2 * _PROBE) * 104729 % size
+    tokens = np.concatenate([shared, own])
+    places = np.concatenate([np.arange(2 * _PROBE), np.arange(_PROBE, 2 * _PROBE)])
+    labels = np.arange(3 * _PROBE)
+    ends = np.full(3 * _PROBE, 3 * _PROBE)
+    ends[_PROBE : 2 * _PROBE] = 2 * _PROBE
+    branches.read(tokens[:5], places[:5], labels[:5], ends[:5], np.zeros(0, dtype=np.int64))
+    ours = branches.read(
+        tokens[5:], places[5:], labels[5:], ends[5:], np.arange(_PROBE - 5, 3 * _PROBE - 5)
+    )
+    branches.clear()
+    branches.tokens_needed = 0
+    rows = torch.from_numpy(np.stack([tokens[: 2 * _PROBE], np.delete(tokens, labels[12:24])]))
+    with torch.inference_mode():
+        theirs = model(rows.to(model.device), use_cache=False).logits[:, _PROBE:].flatten(0, 1)
+    # Reduced precision moves logits by a few per cent of their spread; a wrong mask by most of it.
+    allowed = 1e-3 if model.dtype == torch.float32 else 0.1
+    return bool((ours - theirs).float().abs().mean() < allowed * theirs.float().std())

@@ -1,0 +1,127 @@
+"""Shared beginnings with real weights, a killed run, and two processes: minutes, `make slow`."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hebench.harness.models import identify, load_local
+from hebench.harness.tasks import load_tasks
+from hebench.models.demo import obtain
+from hebench.records import RunManifest
+from tests.conftest import REPOSITORY
+
+pytestmark = pytest.mark.slow
+
+TASKS = "hebench_mini_sentiment,hebench_mini_qa,hebench_mini_translation_en_he"
+
+
+def command(model: Path, out: Path, *more: str) -> list[str]:
+    asked = ["hebench", "eval", str(model), "--tasks", TASKS, "--out", str(out)]
+    return [*asked, "--backend", "prefix", "--dtype", "float32", "--max-tokens", "24", *more]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true"}
+
+
+def samples(folder: Path) -> dict[str, list[Any]]:
+    """What a run folder says of each task's items, log-likelihoods to four digits."""
+    found = {}
+    for path in sorted(folder.glob("samples_*.jsonl")):
+        items = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        for item in items:
+            for name in ("resps", "filtered_resps"):
+                item[name] = rounded(item[name])
+        found[path.name.rsplit("_", 1)[0]] = items
+    return found
+
+
+def rounded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [rounded(part) for part in value]
+    try:
+        return round(float(value), 3)
+    except ValueError:
+        return value
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_samples(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run(
+        [sys.executable, "-m", *command(tiny_model, whole, "--limit", "24")],
+        check=True,
+        capture_output=True,
+        cwd=REPOSITORY,
+        env=environment(),
+    )
+    argv = [sys.executable, "-m", *command(tiny_model, killed, "--limit", "24")]
+    with subprocess.Popen(argv, cwd=REPOSITORY, env=environment()) as process:
+        log = killed / "answers.jsonl"
+        while not log.is_file() or log.read_bytes().count(b"\n") < 5:
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert RunManifest.read(killed) is None
+    subprocess.run(argv, check=True, capture_output=True, cwd=REPOSITORY, env=environment())
+    manifest = RunManifest.read(killed)
+    assert manifest is not None and manifest.requests_reused >= 4
+    assert samples(killed) == samples(whole)
+
+
+def test_two_processes_end_with_the_results_of_one(tiny_model: Path, tmp_path: Path) -> None:
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    for name, start in (("one", ["-m"]), ("two", launch)):
+        # Five items: one process has a request more than the other.
+        argv = [sys.executable, *start, *command(tiny_model, tmp_path / name, "--limit", "5")]
+        subprocess.run(argv, check=True, capture_output=True, cwd=REPOSITORY, env=environment())
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert samples(one) == samples(two) and len(samples(one)) == 3
+    manifests = [RunManifest.read(folder) for folder in (one, two)]
+    assert manifests[0] and manifests[1]
+    assert manifests[0].requests == manifests[1].requests == 5 * (3 + 1 + 1)
+    assert manifests[0].prompt_sha256 == manifests[1].prompt_sha256
+    assert sorted(path.name for path in two.glob("answers*")) == ["answers.jsonl"]
+
+
+@pytest.fixture(scope="module")
+def smollm2() -> Path:
+    """The demo model: real weights, 135 million parameters."""
+    return obtain()
+
+
+@pytest.mark.parametrize(
+    ("name", "split"), [("hebench_mini", None), ("hebench_paper_heq", "validation")]
+)
+@pytest.mark.usefixtures("mirror")
+def test_a_real_model_answers_every_task_as_the_stock_model_does(
+    smollm2: Path, name: str, split: str | None
+) -> None:
+    identity = identify(str(smollm2), name=None, revision=None, dtype="float32")
+    options: dict[str, Any] = {"dtype": "float32", "device": "cpu", "batch_size": 1, "seed": 0}
+    stock, ours = (
+        load_local(str(smollm2), identity, backend=backend, **options)
+        for backend in ("hf", "prefix")
+    )
+    for task in load_tasks((name,), split=split)["tasks"].values():
+        task.build_all_requests(limit=1, rank=0, world_size=1)
+        if task.get_config("output_type") == "generate_until":
+            for request in task.instances:
+                request.args[1]["max_gen_toks"] = 12
+            asked = [lm.generate_until(task.instances, disable_tqdm=True) for lm in (stock, ours)]
+            assert asked[0] == asked[1], task.config.task
+            continue
+        expected = stock.loglikelihood(task.instances, disable_tqdm=True)
+        found = ours.loglikelihood(task.instances, disable_tqdm=True)
+        assert [greedy for _, greedy in found] == [greedy for _, greedy in expected]
+        assert [value for value, _ in found] == pytest.approx(
+            [value for value, _ in expected], abs=1e-4
+        )
