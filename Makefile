@@ -13,7 +13,7 @@ $(READY): pyproject.toml constraints/main.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
 	$(BIN)/python -m pip install --quiet torch==2.13.0
-	$(BIN)/python -m pip install --quiet --constraint constraints/main.txt --editable ".[hf,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints/main.txt --editable ".[train,postgres,ray,dev]"
 	touch $@
 
 demo: $(READY)

@@ -21,15 +21,16 @@ import rjsmin
 from tqdm import tqdm
 
 from hebench.board import api, packed, show, tabledata
-from hebench.board.catalogue import DIRECTIONS, LANGUAGES, Texts, code, isolated, ltr
 from hebench.board.page import Page, Site
 from hebench.board.pages import changes, checkpoints, compare, items, method, models, table, tasks
 from hebench.board.pages import votes as votes_pages
 from hebench.board.standings import standings
 from hebench.board.store import read_store
 from hebench.board.votes import read_votes
+from hebench.catalogue import DIRECTIONS, LANGUAGES, Texts, code, isolated, ltr
 from hebench.errors import ConfigError, DataError
 
+_PACKAGE = "hebench.board"
 MARKER = "api/v1/board.json"  # a folder that holds it is an earlier site and may be replaced
 _PAGES = (table, models, tasks, compare, items, checkpoints, votes_pages, method, changes)
 _PRINTED = {"chance", "percent", "bounds", "interval", "ranks", "size", "shown", "visible"}
@@ -104,17 +105,19 @@ def build_site(folder: Path, out: Path) -> Path:
 
 def _static() -> Iterator[File]:
     """Yield styles, fonts and scripts; scripts go without their comments and indentation."""
-    root = Path(str(resources.files("hebench.board"))) / "static"
+    root = Path(str(resources.files(_PACKAGE))) / "static"
     for path in sorted(path for path in root.rglob("*") if path.is_file()):
         content = path.read_bytes()
         if path.suffix == ".js":
             content = rjsmin.jsmin(content.decode("utf-8")).encode("utf-8")
         yield File(f"assets/{path.relative_to(root).as_posix()}", content)
+    for font in sorted((Path(str(resources.files("hebench"))) / "fonts").iterdir()):
+        yield File(f"assets/fonts/{font.name}", font.read_bytes())
 
 
 def _render(page: Page, site: Site, language: str) -> bytes:
     depth = page.path.count("/")
-    texts = Texts(language)
+    texts = Texts(_PACKAGE, language)
     other = next(name for name in LANGUAGES if name != language)
     html = (
         environment()
@@ -126,7 +129,7 @@ def _render(page: Page, site: Site, language: str) -> bytes:
             language=language,
             direction=DIRECTIONS[language],
             other=other,
-            other_texts=Texts(other),
+            other_texts=Texts(_PACKAGE, other),
             root="../" * (depth + 1),
             home="../" * depth,
             page=page,
@@ -141,7 +144,8 @@ def _render(page: Page, site: Site, language: str) -> bytes:
 
 
 def _render_entry(site: Site) -> bytes:
-    html = environment().get_template("entry.html").render(texts=[Texts(n) for n in LANGUAGES])
+    texts = [Texts(_PACKAGE, language) for language in LANGUAGES]
+    html = environment().get_template("entry.html").render(texts=texts)
     return html.encode("utf-8")
 
 
@@ -149,7 +153,7 @@ def _render_entry(site: Site) -> bytes:
 def environment() -> jinja2.Environment:
     """Return the templates' environment: escaping, strict, with the functions of `show`."""
     found = jinja2.Environment(
-        loader=jinja2.PackageLoader("hebench.board"),
+        loader=jinja2.PackageLoader(_PACKAGE),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

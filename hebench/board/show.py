@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from hebench.board.catalogue import ltr
+from hebench.catalogue import ltr
 from hebench.hebrew import strip_bidi_controls
 from hebench.stats.intervals import Interval
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hebench.board.catalogue import LANGUAGES
 from hebench.board.models_file import SLUG
 from hebench.board.require import is_date, is_text, read_plain, require, require_keys
+from hebench.catalogue import LANGUAGES
 from hebench.errors import DataError
 from hebench.records import ModelEntry
 from hebench.stats.ballots import OUTCOMES

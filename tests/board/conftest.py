@@ -1,26 +1,14 @@
 """A built site of made-up records, and a real Chromium to look at it with."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from hebench.board.build import build_site
 from tests.board.made import made_board
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-# As root in a container, with no network, and with nothing that calls home.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from tests.chromium import launched
 
 
 @pytest.fixture(scope="session")
@@ -38,12 +26,7 @@ def site(leaderboard: Path) -> Path:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """The system's Chromium, headless."""
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium: install Debian's package chromium")
-    with sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield found
-        found.close()
+    yield from launched()
 
 
 @pytest.fixture

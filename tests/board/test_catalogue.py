@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from hebench.board import catalogue as module
-from hebench.board.catalogue import LANGUAGES, Texts, catalogue
+from hebench import board
 from hebench.board.documents import fields_of
 from hebench.board.extract import SETTINGS
 from hebench.board.history import history
@@ -24,16 +23,17 @@ from hebench.board.numbers import method_words
 from hebench.board.pages import changes, method, votes
 from hebench.board.pages.table import KINDS
 from hebench.board.suite import groups, packaged_docs, suite
+from hebench.catalogue import LANGUAGES, Texts, catalogue
 from hebench.files import packaged_folder
 from hebench.models.baselines import TITLES
 from hebench.stats import fitness
 from hebench.stats.votes import NOTES
 
-BOARD = Path(module.__file__).parent
+BOARD = Path(board.__file__).parent
 TEMPLATES = sorted(BOARD.glob("templates/*.html"))
 SCRIPTS = sorted(BOARD.glob("static/*.js"))
 PYTHON = sorted(BOARD.rglob("*.py"))
-KEYS = catalogue()
+KEYS = catalogue("hebench.board")
 HEBREW, QUOTES = re.compile("[א-ת]"), re.compile("[\"']")
 BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -291,7 +291,7 @@ def test_no_string_holds_controls_of_direction_markup_or_double_spaces() -> None
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_string_is_made_with_its_values_isolated(language: str) -> None:
-    texts = Texts(language)
+    texts = Texts("hebench.board", language)
     for key in KEYS:
         values = {name: "ערך" for text in forms(key, language).values() for name in places(text)}
         for n in (1, 2, 5):

@@ -8,12 +8,12 @@ import pytest
 import yaml
 
 from hebench.board.build import _render, load_site
-from hebench.board.catalogue import LANGUAGES, catalogue
 from hebench.board.history import Day, Move, history
 from hebench.board.page import Site
 from hebench.board.pages import changes
 from hebench.board.standings import Board, standings
 from hebench.board.store import read_store, withdraw
+from hebench.catalogue import LANGUAGES, catalogue
 from tests.board.made import EVIL, MINI, made_record, made_task, store
 
 TASKS = MINI[1:4]
@@ -197,5 +197,5 @@ def test_the_page_names_who_moved_and_keeps_hostile_reasons_text(
     text = _render(page, site, language).decode("utf-8")
     assert re.findall(r'datetime="([^"]+)"', text) == ["2026-11-07", "2026-11-01"]
     assert "<script" not in text and "&lt;script&gt;" in text and "\u202e" not in text
-    assert str(catalogue()["changes.why.withdrawn"][language]) in text
+    assert str(catalogue("hebench.board")["changes.why.withdrawn"][language]) in text
     assert text.count("<h1>") == 1 and "style=" not in text

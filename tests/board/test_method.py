@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from hebench.board.build import _render, load_site
-from hebench.board.catalogue import LANGUAGES, catalogue
 from hebench.board.page import Site
 from hebench.board.pages import method
 from hebench.board.suite import suite
+from hebench.catalogue import LANGUAGES, catalogue
 from tests.board.made import made_board
 
 FOLDER = Path(method.__file__).parents[1]
@@ -87,7 +87,7 @@ def test_every_headline_metric_of_the_tasks_is_explained() -> None:
 def test_no_paragraph_is_without_a_place_and_none_is_missing() -> None:
     for name, parts in method.SECTIONS.items():
         keys = {f"method.{name}.{part}" for part in parts if part[0] not in "=@"}
-        assert keys | {f"method.{name}.title"} <= set(catalogue()), name
+        assert keys | {f"method.{name}.title"} <= set(catalogue("hebench.board")), name
 
 
 def test_sources_are_cited_with_a_year_and_arxiv_ids_are_links(text: str) -> None:

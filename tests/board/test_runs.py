@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from hebench.board.build import _render, load_site
-from hebench.board.catalogue import catalogue
 from hebench.board.page import Page, Site
 from hebench.board.pages import checkpoints
 from hebench.board.pages.checkpoints import Run, runs
 from hebench.board.standings import standings
+from hebench.catalogue import catalogue
 from hebench.stats import fitness
 from hebench.stats.macro import winner_bias
 from hebench.stats.paired import compare, macro_difference
@@ -117,7 +117,7 @@ def test_lights_are_words_and_every_code_of_fitness_has_some() -> None:
     codes |= {f"light_{name}" for name in ("green", "amber", "red")}
     codes |= {"one_seed", "few_steps", "constant_scores", "no_noise", "no_chance_level"}
     codes |= {"no_late_score", "one_model", "not_positive"}
-    assert all(f"fitness.{code}" in catalogue() for code in codes)
+    assert all(f"fitness.{code}" in catalogue("hebench.board") for code in codes)
 
 
 def test_a_task_without_chance_is_measured_from_the_best_baseline(site: Site, run: Run) -> None:

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from hebench.board.build import _render, load_site
-from hebench.board.catalogue import LANGUAGES, catalogue
 from hebench.board.packed import facts_of
 from hebench.board.page import Page, Site
 from hebench.board.pages import tasks
 from hebench.board.pages.tasks import card_html, detectable, difficulty, reference
 from hebench.board.suite import groups, suite
+from hebench.catalogue import LANGUAGES, catalogue
 from hebench.stats.paired import compare
 from hebench.stats.ranks import rank_sets
 
@@ -44,10 +44,10 @@ def test_there_is_a_page_for_every_column_and_one_that_lists_them(
 
 def test_every_task_and_group_has_its_own_title_in_both_languages() -> None:
     for language in LANGUAGES:
-        titles = [catalogue()[f"task.{name}.title"][language] for name in suite()]
+        titles = [catalogue("hebench.board")[f"task.{name}.title"][language] for name in suite()]
         assert len(set(titles)) == len(titles)
-        assert all(catalogue()[f"task.{name}.what"][language] for name in suite())
-        assert all(catalogue()[f"group.{name}.title"][language] for name in groups())
+        assert all(catalogue("hebench.board")[f"task.{name}.what"][language] for name in suite())
+        assert all(catalogue("hebench.board")[f"group.{name}.title"][language] for name in groups())
 
 
 def test_models_stand_in_order_of_score_with_their_simultaneous_rank_sets(

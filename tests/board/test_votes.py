@@ -12,11 +12,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hebench.board.build import _render, load_site
-from hebench.board.catalogue import LANGUAGES
 from hebench.board.page import Site
 from hebench.board.pages import votes as votes_page
 from hebench.board.study import preference, ratings, study_result
 from hebench.board.votes import Study, Vote, read_votes
+from hebench.catalogue import LANGUAGES
 from hebench.errors import DataError
 from hebench.records import ModelEntry
 from hebench.stats.agreement import NO_VARIATION, ONE_RATER

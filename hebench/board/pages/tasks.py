@@ -15,7 +15,6 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from hebench.board import svg
-from hebench.board.catalogue import catalogue
 from hebench.board.columns import Column
 from hebench.board.numbers import method_words
 from hebench.board.packed import facts_of
@@ -24,6 +23,7 @@ from hebench.board.pages.items import item_path
 from hebench.board.show import visible
 from hebench.board.standings import Board, Cell
 from hebench.board.suite import task_info
+from hebench.catalogue import catalogue
 from hebench.stats.intervals import Interval
 from hebench.stats.paired import minimum_detectable
 from hebench.stats.ranks import rank_sets
@@ -85,7 +85,9 @@ def pages(site: Site) -> Iterator[Page]:
         yield Page(
             path=f"tasks/{key}.html",
             template="task.html",
-            title=f"task.{key}.title" if f"task.{key}.title" in catalogue() else "tasks.page_title",
+            title=f"task.{key}.title"
+            if f"task.{key}.title" in catalogue("hebench.board")
+            else "tasks.page_title",
             title_values={"task": key},
             section="tasks",
             styles=("pages.css",),

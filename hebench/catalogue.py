@@ -1,12 +1,12 @@
-"""Every string of the site in Hebrew and English, and how values stand in it.
+"""Every string that pages say, in Hebrew and English, and how values stand in it.
 
-    >>> Texts("en").text("model.columns_n", n=3)
+    >>> Texts("hebench.board", "en").text("model.columns_n", n=3)
     Markup('<span class="ltr">3</span> tasks')
 
-Strings live in `strings/*.toml`, one table a key with `he` and `en`; a string that counts has
-`one`, `two` and `other` in place of a text (English needs no `two`). Values are isolated, so
-that no number, interval or name is torn apart or moves its neighbours in right-to-left text:
-numbers in left-to-right runs, other text in `<bdi>`.
+A package of pages keeps its strings in `strings/*.toml`, one table a key with `he` and `en`; a
+string that counts has `one`, `two` and `other` in place of a text (English needs no `two`).
+Values are isolated, so that no number, interval or name is torn apart or moves its neighbours in
+right-to-left text: numbers in left-to-right runs, other text in `<bdi>`.
 """
 
 import functools
@@ -22,13 +22,13 @@ _LRI, _FSI, _PDI = "\u2066", "\u2068", "\u2069"
 
 
 @functools.cache
-def catalogue() -> dict[str, dict[str, Any]]:
-    """Return every string by key: {"he": text or plural forms, "en": ...}.
+def catalogue(package: str) -> dict[str, dict[str, Any]]:
+    """Return every string of a package by key: {"he": text or plural forms, "en": ...}.
 
     Raises ValueError for a key that two files define.
     """
     found: dict[str, dict[str, Any]] = {}
-    folder = resources.files("hebench.board") / "strings"
+    folder = resources.files(package) / "strings"
     for path in sorted(folder.iterdir(), key=lambda path: path.name):
         for key, value in _flat(tomllib.loads(path.read_text(encoding="utf-8"))):
             if key in found:
@@ -48,15 +48,16 @@ def _flat(table: dict[str, Any], prefix: str = "") -> list[tuple[str, dict[str, 
 
 
 class Texts:
-    """The catalogue in one language."""
+    """A package's strings in one language."""
 
-    def __init__(self, language: str) -> None:
+    def __init__(self, package: str, language: str) -> None:
         """Choose `he` or `en`."""
         self.language = language
+        self._strings = catalogue(package)
 
     def __contains__(self, key: str) -> bool:
         """Return whether there is such a string."""
-        return key in catalogue()
+        return key in self._strings
 
     def text(self, key: str, **values: Any) -> Markup:
         """Return a string as HTML, its values escaped and isolated.
@@ -77,12 +78,12 @@ class Texts:
         """Return the strings below a prefix for the browser: key without prefix -> text."""
         return {
             key.removeprefix(prefix): value[self.language]
-            for key, value in catalogue().items()
+            for key, value in self._strings.items()
             if key.startswith(prefix)
         }
 
     def _form(self, key: str, values: dict[str, Any]) -> str:
-        form = catalogue()[key][self.language]
+        form = self._strings[key][self.language]
         if isinstance(form, str):
             return form
         count = values["n"]

@@ -1,0 +1,1 @@
+"""Human evaluation: Hebrew speakers compare models, blind, and no vote is lost."""

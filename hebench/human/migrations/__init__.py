@@ -1,0 +1,1 @@
+"""Schema versions, applied by Alembic whenever a database is opened."""

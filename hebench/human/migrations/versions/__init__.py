@@ -1,0 +1,1 @@
+"""One file a schema version; files are never changed once released."""

@@ -1,0 +1,100 @@
+// Votes on their way to the server. Each is kept in this browser, under an id of its own, until
+// the server has acknowledged it: a lost connection or a closed tab loses nothing, and sending
+// one twice changes nothing. One that the server refuses for good stays here, counted and shown.
+
+const FIRST_WAIT = 3_000, LONGEST_WAIT = 60_000; // milliseconds
+const NOT_NOW = [408, 429];
+
+export function uuid() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hex.replace(/(.{8})(.{4})(.{4})(.{4})(.{12})/, "$1-$2-$3-$4-$5");
+}
+
+// A request as this application's forms send it; answers JSON.
+export async function post(path, body, token) {
+  return fetch(path, {
+    method: "POST",
+    body: new URLSearchParams(body),
+    headers: { Accept: "application/json", "X-Form-Token": token },
+  });
+}
+
+// Whether a refusal is of this browser's session, or of a token from before it, not of the vote.
+async function needsLink(answer) {
+  if (answer.status !== 403) return answer.status === 401;
+  return (await answer.json()).error !== "forbidden";
+}
+
+// name: whose queue it is; token: for forms; changed: called after each step with the state.
+export function openQueue(name, token, changed) {
+  const prefix = `hebench:${name}:`;
+  let state = "idle", running = null, timer = 0, wait = FIRST_WAIT;
+
+  const entries = () =>
+    Object.keys(localStorage)
+      .filter((key) => key.startsWith(prefix))
+      .map((key) => JSON.parse(localStorage.getItem(key)))
+      .sort((one, other) => one.at - other.at);
+  const waiting = () => entries().filter((entry) => !entry.refused);
+  const keep = (entry) => localStorage.setItem(prefix + entry.id, JSON.stringify(entry));
+  const drop = (id) => localStorage.removeItem(prefix + id);
+  const tell = (next, receipt) => {
+    state = next;
+    const refused = entries().filter((entry) => entry.refused);
+    changed({ state, waiting: waiting().length, refused: refused.length, receipt });
+  };
+
+  async function sendAll() {
+    clearTimeout(timer);
+    for (let entry; (entry = waiting()[0]);) {
+      tell("sending");
+      let answer;
+      try {
+        answer = await post("/vote", entry.body, token);
+      } catch {
+        return again("offline");
+      }
+      if (answer.ok) {
+        const receipt = await answer.json();
+        drop(entry.id);
+        wait = FIRST_WAIT;
+        tell("sending", receipt);
+      } else if (answer.status >= 500 || NOT_NOW.includes(answer.status)) return again("busy");
+      else if (await needsLink(answer)) return tell("signed_out");
+      else keep({ ...entry, refused: answer.status });
+    }
+    tell("idle");
+  }
+
+  function again(next) {
+    timer = setTimeout(flush, wait);
+    wait = Math.min(2 * wait, LONGEST_WAIT);
+    tell(next);
+  }
+
+  function flush() {
+    running ??= sendAll().finally(() => (running = null));
+    return running;
+  }
+
+  addEventListener("online", flush);
+  return {
+    flush,
+    waiting,
+    idle: () => running === null,
+    add(entry) {
+      keep({ ...entry, at: Date.now() });
+    },
+    // The latest vote that is still here, taken back; nothing if all are sent.
+    async takeBack() {
+      await running;
+      const last = waiting().at(-1);
+      if (last) drop(last.id);
+      tell(state);
+      return last;
+    },
+  };
+}

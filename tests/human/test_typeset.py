@@ -1,0 +1,111 @@
+"""Texts as raters see them: all of it there, none of it obeyed."""
+
+import html
+import re
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hebench.human.masking import MASK
+from hebench.human.typeset import sentences, typeset, typeset_line
+
+HOSTILE = "<script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
+TEXTS = st.text(
+    alphabet=st.one_of(
+        st.sampled_from("אבגדC+ 1.`\n\r\t<>&\"'־\u05b8\u05b0\u202e\u2066\u200f\u00ad\x00!?"),
+        st.characters(exclude_categories=["Cs"]),
+    ),
+    max_size=80,
+)
+
+
+def shown(markup: str) -> str:
+    """What a reader sees, with control characters turned back."""
+    text = re.sub(
+        r'<span class="control">U\+([0-9A-F]{4,6})</span>', lambda m: chr(int(m[1], 16)), markup
+    )
+    return html.unescape(re.sub(r"<[^>]*>", "", text))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("שלום", '<p dir="auto" data-at="0">שלום</p>'),
+        ("א\n\nב", '<p dir="auto" data-at="0">א</p><p dir="auto" data-at="3">ב</p>'),
+        ("ב־C++.", '<p dir="auto" data-at="0">ב־<bdi dir="ltr">C++</bdi>.</p>'),
+        ("in C++", '<p dir="auto" data-at="0">in C++</p>'),
+        ("שורה\r\n", '<p dir="auto" data-at="0">שורה</p>'),
+        ("א `x<1`", '<p dir="auto" data-at="0">א <code dir="ltr">`x&lt;1`</code></p>'),
+        ("בָּ", '<p dir="auto" data-at="0">ב<span class="nikud">ָּ</span></p>'),
+        ("א\u202eב", '<p dir="auto" data-at="0">א<span class="control">U+202E</span>ב</p>'),
+        (
+            f"אני {MASK}",
+            '<p dir="auto" data-at="0">אני <span class="masked" role="img" '
+            f'aria-label="הוסתר">{MASK}</span></p>',
+        ),
+        (
+            "```\nשלום\n\nx\n```\nסוף",
+            '<pre dir="ltr" data-at="0">```\nשלום\n\nx\n```</pre>'
+            '<p dir="auto" data-at="16">סוף</p>',
+        ),
+    ],
+)
+def test_a_text_becomes_blocks_of_their_own_direction(text: str, expected: str) -> None:
+    assert typeset(text, masked="הוסתר") == expected
+
+
+def test_markup_in_an_answer_stays_text() -> None:
+    made = typeset(HOSTILE + " ![](http://evil.example/x.png) **bold** `<b>`", masked="")
+    assert not re.search(r"<(script|img|b|strong|a)\b", made)
+    assert "![](http://evil.example/x.png) **bold**" in made
+
+
+@given(TEXTS)
+def test_every_block_shows_its_part_of_the_text(text: str) -> None:
+    made = typeset(text, masked="")
+    blocks = re.findall(r'<(p|pre) dir="\w+" data-at="(\d+)">(.*?)</\1>', made, flags=re.DOTALL)
+    for _, place, inside in blocks:
+        piece = shown(inside)
+        assert text[int(place) : int(place) + len(piece)] == piece
+    kept = "".join(shown(inside) for *_, inside in blocks)
+    assert [c for c in kept if not c.isspace()] == [c for c in text if not c.isspace()]
+
+
+@given(TEXTS)
+def test_nothing_that_reorders_text_reaches_the_page(text: str) -> None:
+    assert not re.search("[\u200e\u200f\u202a-\u202e\u2066-\u2069\x00]", typeset(text, masked=""))
+    assert not re.search(
+        "[\u200e\u200f\u202a-\u202e\u2066-\u2069\x00]", typeset_line(text, masked="")
+    )
+
+
+def test_the_longest_texts_take_no_time() -> None:
+    for unit in ("a", "a-", "א", "`", "a.", "\u05b8", "```\n", "! "):
+        made = typeset(unit * 20_000, masked="")
+        assert len(made) >= 20_000
+        sentences(unit * 20_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("אחת. שתיים! שלוש", ["אחת.", "שתיים!", "שלוש"]),
+        ("ב־4.2 מיליון. סוף.", ["ב־4.2 מיליון.", "סוף."]),
+        ("הוא אמר ״די.״ והלך.\n\n- פריט", ["הוא אמר ״די.״", "והלך.", "- פריט"]),
+        ("  \n ", []),
+        ("", []),
+    ],
+)
+def test_sentences_are_found_where_they_stand(text: str, expected: list[str]) -> None:
+    assert [text[start:end] for start, end in sentences(text)] == expected
+
+
+@given(TEXTS)
+def test_sentences_cover_all_that_is_not_space_in_order(text: str) -> None:
+    places = sentences(text)
+    assert all(start < end for start, end in places)
+    assert all(a[1] <= b[0] for a, b in pairwise(places))
+    covered = "".join(text[start:end] for start, end in places)
+    assert "".join(covered.split()) == "".join(text.split())
