@@ -20,9 +20,8 @@ from hebench.stats.agreement import Agreement, krippendorff
 from hebench.stats.ballots import DECIDED, OUTCOMES, UNJUDGED, Tally, tally
 from hebench.stats.correlation import Correlation, rank_correlation
 from hebench.stats.davidson import expected_share
-from hebench.stats.ranks import rank_sets
 from hebench.stats.vote_plan import Fragility, Needed, fragility, votes_needed
-from hebench.stats.votes import Strengths, fit
+from hebench.stats.votes import Strengths, fit, ranks_of
 
 _FEW = 3  # models with votes and a benchmark mean, at the least, for a correlation
 
@@ -146,16 +145,7 @@ def _arrays(votes: Sequence[Vote], slugs: Sequence[str]) -> tuple[list[int], lis
 def _rated(
     group: tuple[int, ...], slugs: Sequence[str], found: Strengths, counts: Tally
 ) -> list[Rated]:
-    size = len(group)
-    low, high, chances = [1] * size, [size] * size, [None] * size
-    if found.dof >= 1 and size > 1:
-        places = list(group)
-        ranks = rank_sets(
-            found.strengths[places],
-            found.difference_variances[np.ix_(places, places)],
-            dof=found.dof,
-        )
-        low, high, chances = ranks.low.tolist(), ranks.high.tolist(), ranks.p_best.tolist()
+    low, high, chances = ranks_of(found, group)
     return [
         Rated(
             slug=slugs[model],

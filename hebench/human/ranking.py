@@ -16,9 +16,8 @@ import numpy as np
 from hebench.human.collected import CollectedVote
 from hebench.stats.ballots import OUTCOMES, UNJUDGED, tally
 from hebench.stats.davidson import expected_share
-from hebench.stats.ranks import rank_sets
 from hebench.stats.vote_plan import Needed, votes_needed
-from hebench.stats.votes import Strengths, fit
+from hebench.stats.votes import Strengths, fit, ranks_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +107,7 @@ def rank(
     )
     rows, groups = [], []
     for group in sorted(found.components, key=len, reverse=True):
-        low, high, best = _ranks(found, group)
+        low, high, best = ranks_of(found, group)
         ranked = [
             RankedModel(
                 model=models[m],
@@ -146,24 +145,6 @@ def _word(vote: CollectedVote, dimension: str | None) -> str:
     """Return the outcome as shown, overall or on one axis."""
     answer = vote.shown_answer
     return str(answer["outcome"] if dimension is None else answer["dimensions"][dimension])
-
-
-def _ranks(
-    found: Strengths, group: tuple[int, ...]
-) -> tuple[list[int], list[int], list[float | None]]:
-    size, places = len(group), list(group)
-    variances = found.difference_variances[np.ix_(places, places)]
-    # Raters who each balance out leave a variance of 0, which is no certainty: no rank is known.
-    told = np.count_nonzero(variances) == size * (size - 1)
-    if found.dof < 1 or size < 2 or not told:
-        return [1] * size, [size] * size, [None] * size
-    ranks = rank_sets(
-        found.strengths[places],
-        variances,
-        dof=found.dof,
-        level=found.level,
-    )
-    return ranks.low.tolist(), ranks.high.tolist(), ranks.p_best.tolist()
 
 
 def _gaps(

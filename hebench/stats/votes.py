@@ -46,6 +46,7 @@ from hebench.stats.ballots import (
     scaled_weights,
 )
 from hebench.stats.davidson import TIE, derivatives, expected_share, maximum
+from hebench.stats.ranks import rank_sets
 from hebench.stats.sandwich import centred_inverse, clustered_covariance, open_ends
 
 Floats = NDArray[np.float64]
@@ -198,6 +199,23 @@ def fit(  # noqa: PLR0913 (one argument a column of the votes)
         components=groups,
         notes={code: NOTES[code] for code, true in found.items() if true},
     )
+
+
+def ranks_of(
+    found: Strengths, group: Sequence[int]
+) -> tuple[list[int], list[int], list[float | None]]:
+    """Return best and worst possible rank, and the chance of being first, of a connected group.
+
+    group: places of its models in `found`. With one rater, or raters who each balance out (a
+    variance of 0 is no certainty), every rank stays possible and no chance is known.
+    """
+    size, places = len(group), list(group)
+    variances = found.difference_variances[np.ix_(places, places)]
+    told = np.count_nonzero(variances > 0) == size * (size - 1)
+    if found.dof < 1 or size < 2 or not told:
+        return [1] * size, [size] * size, [None] * size
+    ranks = rank_sets(found.strengths[places], variances, dof=found.dof, level=found.level)
+    return ranks.low.tolist(), ranks.high.tolist(), ranks.p_best.tolist()
 
 
 def _group_of(groups: Groups, models: int) -> Ints:

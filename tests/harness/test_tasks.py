@@ -217,10 +217,10 @@ def test_every_task_has_a_data_card_in_the_one_format() -> None:
             continue
         named.add(re.search(r"data_card: ([a-z-]+)", text).group(1))  # type: ignore[union-attr]
     written = {path.stem for path in cards.glob("*.md")} - {"README", "baselines"}
-    assert named == written
+    assert named == written - {"train-chat"}  # training data has a card and no task
     heads = ["Source", "Licence", "Size", "Splits", "How it was made", "Known limits"]
     heads += ["Baselines", "Saturation", "Citation"]
-    for name in named:
+    for name in written:
         text = (cards / f"{name}.md").read_text(encoding="utf-8")
         assert re.findall(r"^## (.*)$", text, flags=re.M) == heads, name
         assert f"[{name}]({name}.md)" in (cards / "README.md").read_text(encoding="utf-8")

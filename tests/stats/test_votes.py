@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hebench.stats.ballots import tally
 from hebench.stats.davidson import probabilities
 from hebench.stats.vote_plan import fragility, needed_votes, votes_needed
-from hebench.stats.votes import Strengths, fit
+from hebench.stats.votes import Strengths, fit, ranks_of
 
 Votes = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], list[int]]
 
@@ -421,3 +421,9 @@ def test_few_raters_of_different_tastes_can_not_be_made_up_for() -> None:
     assert many.votes > needed_votes(0.55, tie_share=0.2, raters=200).votes
     with pytest.raises(ValueError, match="does not allow"):
         needed_votes(0.9, tie_share=0.5, raters=10)
+
+
+def test_raters_who_balance_out_leave_every_rank_possible() -> None:
+    # Each rater's votes sum to nothing, so their variance is 0: that is no certainty.
+    found = fit([0, 0, 0], [1, 1, 1], ["first", "second", "tie"], list("rrs"), models=2)
+    assert ranks_of(found, (0, 1)) == ([1, 1], [2, 2], [None, None])
