@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from hebench.errors import CheckpointError, one_line
-from hebench.files import sha256_of, write_atomically
+from hebench.files import sha256_of, sha256_of_json, write_atomically
 
 MARKER = "hebench.json"
+PIN = "hebench.pin"  # its presence keeps a checkpoint from rotation
 CHECKPOINT_SCHEMA = 1
 TOKENIZER_NAME = "tokenizer.json"
+_CUT_OFF = ".tmp"  # ends the hidden names of saves and removals under way
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,7 @@ def mark_complete(folder: Path, record: CheckpointRecord) -> None:
     """Write the marker of a checkpoint whose other files are all on disk."""
     for path in folder.rglob("*"):
         if path.is_file():
+            path.chmod(0o644)  # safetensors writes for its owner alone; a cluster's users share
             with path.open("rb") as stream:
                 os.fsync(stream.fileno())
     write_atomically(folder / MARKER, json.dumps(asdict(record), indent=2) + "\n")
@@ -71,26 +74,88 @@ def mark_complete(folder: Path, record: CheckpointRecord) -> None:
 def publish(folder: Path, write: Callable[[Path], None], record: CheckpointRecord) -> Path:
     """Write a checkpoint beside `folder`, mark it and move it there; return `folder`.
 
-    write: puts the files into the folder that it is given. A complete checkpoint that stands
-    there already is replaced; a process killed at any moment leaves the old one or the new one,
-    and nothing that looks complete and is not. Raises OSError (disk full) with nothing changed.
+    write: puts the files into the folder that it is given. Raises OSError (disk full) with
+    nothing changed; about a complete checkpoint that stands there already see `settle`.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
+    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=_CUT_OFF))
     try:
         write(work)
         work.chmod(0o755)
-        mark_complete(work, record)
-        if folder.exists():
-            old = work.with_suffix(".old")
-            folder.rename(old)
-            work.rename(folder)
-            shutil.rmtree(old)
-        else:
-            work.rename(folder)
+        settle(work, folder, record)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return folder
+
+
+def settle(work: Path, folder: Path, record: CheckpointRecord) -> None:
+    """Mark the checkpoint in `work`, a neighbour of `folder`, and move it there.
+
+    What stands there is replaced. A process killed at any moment leaves nothing that looks
+    complete and is not; killed between the two renames of a replacement, it leaves neither.
+    """
+    mark_complete(work, record)
+    if folder.exists():
+        discard(folder)
+    work.rename(folder)
+    _sync(folder.parent)
+
+
+def discard(folder: Path) -> None:
+    """Remove a checkpoint: out of sight at once, so that a half-removed one is never read."""
+    hidden = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=_CUT_OFF))
+    folder.rename(hidden)
+    shutil.rmtree(hidden)
+
+
+def sweep(run: Path) -> None:
+    """Remove what saves and removals that were cut off left in a run folder.
+
+    Only the process that holds the run may call it.
+    """
+    for path in run.glob(f".*{_CUT_OFF}"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def complete_checkpoints(run: Path) -> list[Path]:
+    """Return the complete `checkpoint-<step>` folders of a run, the newest step last."""
+    found = {}
+    for path in run.glob("checkpoint-*"):
+        number = path.name.removeprefix("checkpoint-")
+        if number.isdecimal() and read_checkpoint(path):
+            found[int(number)] = path
+    return [found[step] for step in sorted(found)]
+
+
+def pin(folder: Path, reason: str) -> None:
+    """Keep a checkpoint from rotation; `reason` is one line, stored beside it."""
+    write_atomically(folder / PIN, one_line(reason) + "\n")
+
+
+def unpin(folder: Path) -> None:
+    """Let rotation take a checkpoint again."""
+    (folder / PIN).unlink(missing_ok=True)
+
+
+def rotate(run: Path, keep: int) -> list[Path]:
+    """Remove all but the newest `keep` complete checkpoints and the pinned ones; return those."""
+    old = complete_checkpoints(run)[:-keep]
+    gone = [folder for folder in old if not (folder / PIN).exists()]
+    for folder in gone:
+        discard(folder)
+    return gone
+
+
+def _sync(folder: Path) -> None:
+    """Have a folder's entries on the disk, not only its files."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def save_model(folder: Path, model: Any, tokenizer: Any, record: CheckpointRecord) -> Path:
@@ -101,6 +166,22 @@ def save_model(folder: Path, model: Any, tokenizer: Any, record: CheckpointRecor
         tokenizer.save_pretrained(work)
 
     return publish(folder, write, record)
+
+
+def model_sha256(folder: Path) -> str:
+    """Return one SHA-256 that stands for a model folder: of its record, or of all its files.
+
+    Raises CheckpointError if it is no folder of a model.
+    """
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(
+            f"{folder}: expected a Hugging Face model folder with config.json, found none; "
+            "give the folder of a model"
+        )
+    if (folder / MARKER).is_file():
+        return sha256_of(folder / MARKER)
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return sha256_of_json({path.name: sha256_of(path) for path in files})
 
 
 def tokenizer_sha256(folder: Path) -> str:

@@ -1,0 +1,243 @@
+"""Stage `calibrate`: the input table and the head learn to work with the new pieces.
+
+After distillation the model reads its new pieces and does not write them. Here both tables train
+on next-token prediction with the body frozen (DictaLM 2.0, arXiv 2407.07080, section 3), on short
+passages of the language mixed with passages of others, so that those are not forgotten.
+
+    hebench train calibrate --recipe smollm2_he_cpu
+
+    >>> run(CalibrateConfig(shares={"he": 0.85, "en": 0.15}, seconds=180, ...), ...).metrics
+    {'bits_per_byte.he': 2.05, 'bits_per_byte_before.he': 2.68, 'tokens': 41200, ...}
+
+Any causal model can be calibrated, one with its original tokenizer too: that is the control which
+tells what the new pieces bought from what the text taught. Passages are drawn as text, so that
+equal seeds give equal passages in equal order whatever the tokenizer.
+
+Letters: V rows of each table, D hidden size, T tokens of a batch that are predicted.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hebench.config import plain
+from hebench.errors import ConfigError
+from hebench.files import sha256_of_json
+from hebench.train.checkpoints import (
+    CheckpointRecord,
+    model_sha256,
+    save_model,
+    tokenizer_sha256,
+)
+from hebench.train.descent import BETAS, Descent, Limits, Order
+from hebench.train.embeddings import untie
+from hebench.train.frozen import Precision, open_model, open_tokenizer
+from hebench.train.measure import bits_of, padded, summary
+from hebench.train.passages import Passage, drawn, held_out, prefix_id
+from hebench.train.stage import StageRecord, open_stage
+from hebench.train.texts import corpus_sha256
+
+MODEL = "model"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateConfig:
+    """On which text, at which rates, for how long the two tables train."""
+
+    shares: Mapping[str, float]  # of the passages, by language code; they add up to 1
+    passages: int  # drawn from the corpus, of all languages together
+    passage_words: int = 60  # whitespace words
+    batch_passages: int = 2
+    steps: int | None = None  # optimiser steps
+    seconds: float | None = None  # of training
+    learning_rate: float = 1e-3  # peak, of Adam, for the head
+    reading_rate: float = 1e-2  # peak, of Adam, for the input table's rows where they occur
+    warmup_steps: int = 10
+    heldout_words: int = 300  # whitespace words measured, of each source
+    precision: Precision = "fp32"  # of the frozen body; the tables are fp32
+    threads: int | None = None  # of the CPU; None leaves PyTorch's choice
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse shares that do not add up, sizes that are none, and a loop without an end."""
+        if abs(sum(self.shares.values()) - 1) > 1e-6 or min(self.shares.values(), default=0) <= 0:
+            raise ConfigError(
+                f"shares: expected numbers above 0 that add up to 1, found {dict(self.shares)}"
+            )
+        for name in ("passages", "passage_words", "batch_passages", "heldout_words"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}: expected at least 1, found {getattr(self, name)}")
+        if not self.reading_rate > 0:
+            raise ConfigError(f"reading_rate: expected more than 0, found {self.reading_rate}")
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"threads: expected at least 1, found {self.threads}")
+        self.limits()
+
+    def limits(self) -> Limits:
+        """Return when training ends and how its rate runs."""
+        return Limits(
+            steps=self.steps,
+            seconds=self.seconds,
+            learning_rate=self.learning_rate,
+            warmup_steps=self.warmup_steps,
+        )
+
+
+class Tables(nn.Module):  # type: ignore[misc]
+    """A frozen body between its two tables, which train as float32 master weights."""
+
+    def __init__(self, model: Any) -> None:
+        """Take an untied model; its tables become parameters in place."""
+        super().__init__()
+        # A list keeps the model out of this module: its body is no part of what trains.
+        self._model = [model]
+        reading = model.get_input_embeddings().weight.detach().float()
+        self.reading = nn.Embedding.from_pretrained(reading.clone(), freeze=False, sparse=True)
+        head = model.get_output_embeddings().weight.detach().float()
+        self.head = nn.Parameter(head.clone())
+        self._scale = getattr(model.get_input_embeddings(), "embed_scale", None)
+
+    def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean loss in nats of the targets (batch, time - 1) that are not -100."""
+        model = self._model[0]
+        rows = self.reading(ids[:, :-1])
+        if self._scale is not None:
+            rows = rows * self._scale
+        states = model.base_model(
+            inputs_embeds=rows.to(model.dtype), use_cache=False
+        ).last_hidden_state
+        kept = targets != -100
+        logits = functional.linear(states[kept], self.head.to(states.dtype)).float()
+        softcap = getattr(model.config, "final_logit_softcapping", None)
+        if softcap:
+            logits = softcap * torch.tanh(logits / softcap)
+        return functional.cross_entropy(logits, targets[kept])
+
+    def optimisers(self, config: CalibrateConfig) -> list[Any]:
+        """Return one for each table; the input table's touches only the rows that occur."""
+        ratio = config.reading_rate / config.learning_rate
+        reading = torch.optim.SparseAdam(
+            [{"params": [self.reading.weight], "scale": ratio}], betas=BETAS
+        )
+        return [reading, torch.optim.Adam([self.head], betas=BETAS, fused=True)]
+
+    def settle(self) -> Any:
+        """Write the tables into the model and return it."""
+        model = self._model[0]
+        with torch.no_grad():
+            model.get_input_embeddings().weight.copy_(self.reading.weight)
+            model.get_output_embeddings().weight.copy_(self.head)
+        return model
+
+
+def run(config: CalibrateConfig, *, model: Path, corpus: Path, out: Path) -> StageRecord:
+    """Calibrate the tables of `model` into `out`/model and return the stage's record.
+
+    corpus: with train/<language>/ and heldout/<language>/ for each of the shares. Goes on from
+    its own saved state if it was cut off. Raises CheckpointError without a model, DataError
+    without text.
+    """
+    inputs = {"model": model_sha256(model), "tokenizer": tokenizer_sha256(model)}
+    for code in config.shares:
+        for part in ("train", "heldout"):
+            inputs[f"{part}.{code}"] = corpus_sha256(corpus / part / code)
+    with open_stage(out, "calibrate", config, inputs) as stage:
+        if stage.record.finished:
+            return stage.record
+        tokenizer = open_tokenizer(model)
+        network = open_model(model, config.precision, config.threads)
+        untie(network)
+        sample = {
+            code: held_out(
+                corpus / "heldout" / code, words=60, per_source_words=config.heldout_words
+            )
+            for code in config.shares
+        }
+        metrics = _bits(network, tokenizer, sample, "_before")
+        tables = Tables(network)
+        passages = training_passages(config, corpus / "train")
+        descent, numbers = _train(tables, tokenizer, passages, out, config)
+        network = tables.settle()
+        metrics |= numbers | _bits(network, tokenizer, sample, "")
+        record = CheckpointRecord(
+            stage="calibrate",
+            run=out.parent.name,
+            step=descent.step,
+            tokens=numbers["training_tokens"],
+            seed=config.seed,
+            loss_nats=descent.loss,
+            parent=inputs["model"],
+            config_sha256=sha256_of_json(plain(config)),
+            tokenizer_sha256=inputs["tokenizer"],
+            data_sha256=sha256_of_json(inputs),
+            metrics=metrics,
+        )
+        save_model(out / MODEL, network, tokenizer, record)
+        finished = stage.finish(metrics)
+        descent.forget()
+        return finished
+
+
+def training_passages(config: CalibrateConfig, train: Path) -> list[Passage]:
+    """Return the passages of all languages, each language's share of them."""
+    return [
+        passage
+        for code, share in sorted(config.shares.items())
+        for passage in drawn(
+            train / code,
+            words=config.passage_words,
+            count=max(1, round(config.passages * share)),
+            seed=config.seed,
+        )
+    ]
+
+
+def _train(
+    tables: Tables,
+    tokenizer: Any,
+    passages: Sequence[Passage],
+    out: Path,
+    config: CalibrateConfig,
+) -> tuple[Descent, dict[str, Any]]:
+    """Train the tables until a limit is reached; return the finished loop and its numbers."""
+    parts = {"reading": tables.reading.weight, "head": tables.head}
+    descent = Descent(out / "progress.pt", config.limits(), tables.optimisers(config), parts)
+    # Not sorted by length: the same batches for every tokenizer.
+    order = Order([0] * len(passages), config.batch_passages, config.seed)
+    prefix, device = prefix_id(tokenizer), tables.head.device
+    for step in descent.steps("calibrate"):
+        batch = order.batch(step)
+        rows = _rows([passages[i] for i in batch], tokenizer)
+        ids, targets = padded(rows, prefix)
+        descent.learn(tables.loss(ids.to(device), targets.to(device)), f"passages {batch}")
+    read = [passages[i] for step in range(descent.step) for i in order.batch(step)]
+    return descent, {
+        "steps": descent.step,
+        "training_seconds": round(descent.seconds, 3),
+        "training_words": sum(len(passage.text.split()) for passage in read),
+        "training_tokens": sum(len(row) - 1 for row in _rows(read, tokenizer)),
+        "training_loss_nats": descent.loss,
+    }
+
+
+def _rows(passages: Sequence[Passage], tokenizer: Any) -> list[list[int]]:
+    """Return passages as token ids, each behind the prefix token."""
+    texts = [passage.text for passage in passages]
+    found = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    return [[prefix_id(tokenizer), *ids] for ids in found]
+
+
+def _bits(
+    network: Any, tokenizer: Any, sample: Mapping[str, Sequence[Passage]], suffix: str
+) -> dict[str, Any]:
+    """Return bits per byte of each language's held-out text, and their intervals, by name."""
+    found: dict[str, Any] = {}
+    for code, passages in sample.items():
+        numbers = summary(bits_of(network, tokenizer, passages))
+        found |= {f"{name}{suffix}.{code}": value for name, value in numbers.items()}
+    return found

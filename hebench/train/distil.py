@@ -1,0 +1,386 @@
+"""Stage `distil`: the new pieces' input rows learn to say what the old pieces said.
+
+A model whose tokenizer has grown does not know its new rows. Its own reading of the same text
+with the old tokenizer is the teacher: wherever a piece ends, both have read the same characters,
+so the final hidden state should be the same. Only the new rows of the input table train; the
+body is frozen and shared by teacher and student, the old rows are no parameter at all.
+
+    hebench train distil --recipe smollm2_he_cpu
+
+    >>> run(DistilConfig(seconds=270, ...), model=base, tokenizer=..., corpus=..., out=out).metrics
+    {'relative_error': 0.46, 'relative_error_initial': 1.72, 'bits_per_byte': 2.69, ...}
+
+Where states are matched (`mode`): `sentence`, the last token of each sentence, as the DictaLM 2.0
+paper has it (arXiv 2407.07080, section 3; its loss prints a norm that may be squared or not, here
+it is the squared one, over the teacher's variance); `word`, the end of each word; `piece`, the end
+of each new-tokenizer piece, which costs no more and gives most to learn from. The relative error
+in the metrics is at words' ends whatever the mode, over held-out text: squared error divided by
+the squared distance of the teacher's states from their mean.
+
+The first part of the training (`shallow_share`) compares the states after the first few layers
+instead: the layers that put words together from pieces are the first ones, and a step through
+twelve of thirty layers costs two fifths. It is the teacher-based initialisation of the second
+part, which alone gets less far in the same time.
+
+What the new rows are in the head is not learned here, and could not be: the objective says
+nothing about it. They get the mean of their old pieces' head rows; `calibrate` trains them.
+
+Letters: V old rows, N new rows, D hidden size, W matched places.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from tqdm import tqdm
+
+from hebench.config import plain
+from hebench.errors import ConfigError, DataError
+from hebench.files import sha256_of_json
+from hebench.train.checkpoints import (
+    CheckpointRecord,
+    model_sha256,
+    save_model,
+    tokenizer_sha256,
+)
+from hebench.train.descent import BETAS, Descent, Limits, Order
+from hebench.train.embeddings import Initial, Reading, grown, initial_rows, new_pieces
+from hebench.train.frozen import (
+    Precision,
+    final_states,
+    first_layers,
+    open_model,
+    open_tokenizer,
+)
+from hebench.train.languages import language
+from hebench.train.measure import Nearness, bits_of, nearness, summary
+from hebench.train.passages import (
+    Passage,
+    batches,
+    drawn,
+    held_out,
+    passages_of,
+    prefix_id,
+    sentences_of,
+)
+from hebench.train.stage import StageRecord, open_stage
+from hebench.train.texts import corpus_sha256
+
+Mode = Literal["piece", "word", "sentence"]
+MODEL = "model"
+_WORD = re.compile(r"\S+")
+_TEACHER_TOKENS = 2048  # of one forward pass without gradients
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistilConfig:
+    """What is matched, on which text, for how long."""
+
+    language: str  # code in hebench/train/languages.py
+    mode: Mode = "piece"
+    initial: Initial = "mean"
+    passages: int  # of training text, at most; their teacher states are cached on disk
+    passage_words: int = 24  # whitespace words of a passage; of a sentence, at most
+    batch_passages: int = 2
+    shallow_share: float = 0.5  # of the training, matched after the first layers; 0 for none
+    shallow_layers: int = 12  # how many those are
+    steps: int | None = None  # optimiser steps
+    seconds: float | None = None  # of training, the teacher's work included
+    learning_rate: float = 1e-2  # peak, of Adam
+    warmup_steps: int = 10
+    heldout_words: int = 300  # whitespace words measured, of each source
+    precision: Precision = "fp32"  # of the frozen body; the new rows are fp32
+    threads: int | None = None  # of the CPU; None leaves PyTorch's choice
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that are none, and a loop without an end."""
+        language(self.language)
+        for name in (
+            "passages",
+            "passage_words",
+            "batch_passages",
+            "shallow_layers",
+            "heldout_words",
+        ):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}: expected at least 1, found {getattr(self, name)}")
+        if not 0 <= self.shallow_share < 1:
+            raise ConfigError(f"shallow_share: expected from 0 to 1, found {self.shallow_share}")
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"threads: expected at least 1, found {self.threads}")
+        self.limits()
+
+    def limits(self) -> Limits:
+        """Return when training ends and how its rate runs."""
+        return Limits(
+            steps=self.steps,
+            seconds=self.seconds,
+            learning_rate=self.learning_rate,
+            warmup_steps=self.warmup_steps,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aligned:
+    """A text in both tokenizers, each behind the prefix, and where their states must agree."""
+
+    old: list[int]  # token ids
+    new: list[int]
+    old_places: list[int]  # (W,), indices into `old`
+    new_places: list[int]  # (W,), into `new`
+
+
+def run(
+    config: DistilConfig, *, model: Path, tokenizer: Path, corpus: Path, out: Path
+) -> StageRecord:
+    """Distil `model` for the extended `tokenizer` into `out`/model; return the stage's record.
+
+    corpus: with train/<language>/ and heldout/. Goes on from its own saved state if it was cut
+    off. Raises DataError if the tokenizer is no extension of the model's, or without text.
+    """
+    train, heldout = corpus / "train" / config.language, corpus / "heldout"
+    inputs = {
+        "model": model_sha256(model),
+        "tokenizer": tokenizer_sha256(tokenizer),
+        "train": corpus_sha256(train),
+        "heldout": corpus_sha256(heldout),
+    }
+    with open_stage(out, "distil", config, inputs) as stage:
+        if stage.record.finished:
+            return stage.record
+        tokenizers = open_tokenizer(model), open_tokenizer(tokenizer)
+        sample = held_out(
+            heldout / config.language,
+            words=config.passage_words,
+            per_source_words=config.heldout_words,
+        )
+        student = open_student(config, model, tokenizers)
+        words = [aligned(passage.text, *tokenizers, "word") for passage in sample]
+        texts = training_texts(config, train, *tokenizers)
+        descent, metrics = learn(config, student, texts, words, out)
+        rows = student.reading.new.detach()
+        del student  # its body is opened again: there may be no memory for two
+        network, found = untied(model, tokenizers, rows, sample)
+        metrics |= found
+        record = CheckpointRecord(
+            stage="distil",
+            run=out.parent.name,
+            step=descent.step,
+            seed=config.seed,
+            parent=inputs["model"],
+            config_sha256=sha256_of_json(plain(config)),
+            tokenizer_sha256=inputs["tokenizer"],
+            data_sha256=inputs["train"],
+            metrics=metrics,
+        )
+        save_model(out / MODEL, network, tokenizers[1], record)
+        finished = stage.finish(metrics)
+        descent.forget()
+        return finished
+
+
+def open_student(config: DistilConfig, model: Path, tokenizers: tuple[Any, Any]) -> "Student":
+    """Return the base model with first values of the new rows; tokenizers: old and new."""
+    base = open_model(model, config.precision, config.threads)
+    table = base.get_input_embeddings().weight
+    pieces = new_pieces(*tokenizers, rows=len(table))
+    return Student(base, initial_rows(table, pieces, config.initial, config.seed))
+
+
+def learn(
+    config: DistilConfig,
+    student: "Student",
+    texts: Sequence[Aligned],
+    words: Sequence[Aligned],
+    out: Path,
+) -> tuple[Descent, dict[str, Any]]:
+    """Train the new rows on `texts`; return the finished loop and its numbers.
+
+    words: held-out text with places at words' ends, on which nearness is measured.
+    """
+    before = student.nearness(words)
+    descent = _train(student, texts, out, config)
+    after = student.nearness(words)
+    return descent, {
+        "steps": descent.step,
+        "training_seconds": round(descent.seconds, 3),
+        "relative_error_initial": before.relative_error,
+        "relative_error": after.relative_error,
+        "cosine_initial": before.cosine,
+        "cosine": after.cosine,
+        "heldout_states": after.states,
+    }
+
+
+def untied(
+    model: Path, tokenizers: tuple[Any, Any], rows: Tensor, sample: Sequence[Passage]
+) -> tuple[Any, dict[str, Any]]:
+    """Return the model with distilled input rows (N, D) and a head of its own, and its bits.
+
+    Bits per byte of the same model with mean rows are beside, as `_mean_rows`. The model is opened
+    anew in float32: the old rows of both tables are bit by bit those of the base model.
+    """
+    student = open_model(model, "fp32")
+    table = student.get_input_embeddings().weight
+    pieces = new_pieces(*tokenizers, rows=len(table))
+    writing = initial_rows(student.get_output_embeddings().weight, pieces)
+    grown(student, initial_rows(table, pieces), writing)
+    initial = summary(bits_of(student, tokenizers[1], sample))["bits_per_byte"]
+    with torch.no_grad():
+        student.get_input_embeddings().weight[len(table) :] = rows
+    found = summary(bits_of(student, tokenizers[1], sample))
+    return student, {"bits_per_byte_mean_rows": initial} | found
+
+
+def training_texts(config: DistilConfig, train: Path, old: Any, new: Any) -> list[Aligned]:
+    """Return the training text in both tokenizers: passages, or sentences in that mode."""
+    cut = sentences_of if config.mode == "sentence" else passages_of
+    passages = drawn(
+        train, words=config.passage_words, count=config.passages, seed=config.seed, cut=cut
+    )
+    texts = [
+        aligned(passage.text, old, new, config.mode)
+        for passage in tqdm(passages, desc="tokenising", disable=None)
+    ]
+    # A passage of white space alone, say, has no place where states could be compared.
+    return [text for text in texts if text.new_places]
+
+
+class Student:
+    """The frozen body with an input table whose new rows train; with old ids it is the teacher."""
+
+    def __init__(self, model: Any, initial: Tensor) -> None:
+        """Take the base model and the new rows' first values (N, D)."""
+        self.model, self.reading = model, Reading(model.get_input_embeddings(), initial)
+        model.set_input_embeddings(self.reading)
+
+    def states(self, texts: Sequence[Aligned]) -> Tensor:
+        """Return the student's states (W, D) at the matched places of some texts."""
+        return final_states(
+            self.model, [text.new for text in texts], [text.new_places for text in texts]
+        )
+
+    def teacher_states(self, texts: Sequence[Aligned]) -> Tensor:
+        """Return the teacher's states (W, D) at the same places, without a gradient."""
+        with torch.no_grad():
+            return final_states(
+                self.model, [text.old for text in texts], [text.old_places for text in texts]
+            )
+
+    def nearness(self, texts: Sequence[Aligned]) -> Nearness:
+        """Return how near the student is to the teacher at the matched places of some texts."""
+        ours, theirs = [], []
+        for indices in tqdm(
+            batches([len(text.old) for text in texts], _TEACHER_TOKENS),
+            desc="nearness",
+            disable=None,
+        ):
+            some = [texts[i] for i in indices]
+            with torch.no_grad():
+                ours.append(self.states(some).cpu())
+            theirs.append(self.teacher_states(some).cpu())
+        return nearness(torch.cat(ours), torch.cat(theirs))
+
+
+class TeacherStates:
+    """The teacher's states at the matched places of all texts, computed once, kept on disk.
+
+    Half precision, memory-mapped: 2 D bytes a place, of which only those that were asked for
+    are ever written. A process that is cut off finds what it had computed.
+    """
+
+    def __init__(self, folder: Path, texts: Sequence[Aligned], student: Student) -> None:
+        """Take the texts whose states will be asked for, and who computes them."""
+        self._texts, self._student = texts, student
+        ends = list(accumulate(len(text.old_places) for text in texts))
+        self._span = [slice(a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+        folder.mkdir(parents=True, exist_ok=True)
+        width = student.reading.new.shape[1]
+        self._states = _mapped(folder / "states.f16", np.float16, (ends[-1], width))
+        self._known = _mapped(folder / "known.u8", np.uint8, (len(texts),))
+
+    def of(self, indices: Sequence[int]) -> Tensor:
+        """Return the states (W, D) of some texts, in fp32; those not yet known are computed.
+
+        Raises DataError if a state does not fit half precision.
+        """
+        missing = [i for i in indices if not self._known[i]]
+        if missing:
+            found = self._student.teacher_states([self._texts[i] for i in missing])
+            half = found.to(torch.float16).cpu().numpy()
+            if not np.isfinite(half).all():
+                raise DataError(
+                    "distil: a state of the teacher is no number or too large for half precision; "
+                    "the base model is broken, or does not fit this stage"
+                )
+            start = 0
+            for i in missing:
+                count = len(self._texts[i].old_places)
+                self._states[self._span[i]] = half[start : start + count]
+                self._known[i] = 1  # after its states: it may be cut off in between
+                start += count
+        rows = np.concatenate([self._states[self._span[i]] for i in indices])
+        return torch.from_numpy(rows.astype(np.float32)).to(self._student.model.device)
+
+
+def _mapped(path: Path, dtype: Any, shape: tuple[int, ...]) -> Any:
+    """Return an array on disk, all zero where it is new or was of another shape."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    fresh = not path.is_file() or path.stat().st_size != size
+    return np.memmap(path, dtype=dtype, mode="w+" if fresh else "r+", shape=shape)
+
+
+def aligned(text: str, old: Any, new: Any, mode: Mode) -> Aligned:
+    """Return a text in both tokenizers with the places where their states must agree.
+
+    A place is where a word (`word`), the text (`sentence`) or a new piece (`piece`) ends; both
+    tokenizers have a token that ends there, since new pieces are made of old ones.
+    """
+    sides = []
+    for tokenizer in (old, new):
+        found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        # Several byte tokens may end at one character; the last of them has read it whole.
+        place_of = {end: place for place, (_, end) in enumerate(found["offset_mapping"], start=1)}
+        sides.append(([prefix_id(old), *found["input_ids"]], place_of))
+    (old_ids, old_place), (new_ids, new_place) = sides
+    ends = sorted(old_place.keys() & new_place.keys())
+    if mode != "piece":
+        words = [match.end() for match in _WORD.finditer(text)]
+        wanted = words if mode == "word" else words[-1:]
+        ends = [end for end in wanted if end in old_place and end in new_place]
+    return Aligned(
+        old=old_ids,
+        new=new_ids,
+        old_places=[old_place[end] for end in ends],
+        new_places=[new_place[end] for end in ends],
+    )
+
+
+def _train(student: Student, texts: Sequence[Aligned], out: Path, config: DistilConfig) -> Descent:
+    """Train the new rows until a limit is reached; return the finished loop."""
+    teacher = TeacherStates(out / "teacher", texts, student)
+    rows = student.reading.new
+    # The optimiser is given these rows and nothing else: no old row, no moment of one.
+    optimiser = torch.optim.Adam([rows], betas=BETAS)
+    descent = Descent(out / "progress.pt", config.limits(), [optimiser], {"rows": rows})
+    order = Order([len(text.old) for text in texts], config.batch_passages, config.seed)
+    for step in descent.steps("distil"):
+        batch = order.batch(step)
+        some = [texts[i] for i in batch]
+        if descent.done < config.shallow_share:
+            with first_layers(student.model, config.shallow_layers):
+                ours, theirs = student.states(some), student.teacher_states(some)
+            # The cosine: between layers a few dimensions are a thousand times the others.
+            loss = 1 - functional.cosine_similarity(ours, theirs, dim=-1).mean()
+        else:
+            loss = (student.states(some) - teacher.of(batch)).square().mean()
+        descent.learn(loss, f"passages {batch}")
+    return descent

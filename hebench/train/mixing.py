@@ -1,0 +1,156 @@
+"""Mixing: rows of several languages in the shares that a recipe asks for.
+
+Each language is tokenised and packed by itself, its sources taken in proportion to their size;
+then so many rows of each are used that the shares hold. The paper's: half Hebrew, half English.
+
+    >>> counts = rows_by_share({"he": 900, "en": 400}, {"he": 0.5, "en": 0.5})
+    >>> counts
+    {'he': 400, 'en': 400}
+"""
+
+import random
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from hebench.data.corpora import corpus_files
+from hebench.errors import ConfigError
+from hebench.train.packing import Piece, Row, Rows, cut, write_rows
+from hebench.train.texts import read_documents
+
+_AT_ONCE = 64  # documents tokenised in one call
+
+
+def rows_by_share(available: Mapping[str, int], shares: Mapping[str, float]) -> dict[str, int]:
+    """Return how many rows of each language are used: as many as keep the shares, at least 1."""
+    total = min(available[code] / share for code, share in shares.items())
+    return {
+        code: max(1, min(available[code], round(total * share))) for code, share in shares.items()
+    }
+
+
+def token_pieces(folder: Path, tokenizer: Any, row_tokens: int, seed: int) -> Iterator[Piece]:
+    """Yield a language's documents as pieces: BOS, text, EOS; long ones cut at the row's length.
+
+    A tokenizer without BOS gives none. Raises ConfigError if it has no EOS.
+    """
+    if tokenizer.eos_token_id is None:
+        raise ConfigError(
+            "the tokenizer names no EOS token, which ends each document; add eos_token to its "
+            "tokenizer_config.json"
+        )
+    opening = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    for texts in _batches(_interleaved(folder, seed)):
+        # verbose: a document longer than the model's context is expected here, and is cut
+        encoded = tokenizer(
+            texts, add_special_tokens=False, return_attention_mask=False, verbose=False
+        )
+        for ids in encoded["input_ids"]:
+            for part in cut([*opening, *ids, tokenizer.eos_token_id], row_tokens):
+                yield Piece.whole(part)
+
+
+def write_mixture(  # noqa: PLR0913 (each is named at the call)
+    folder: Path,
+    corpus: Path,
+    tokenizer: Any,
+    *,
+    shares: Mapping[str, float],
+    row_tokens: int,
+    rows: int | None,
+    seed: int,
+) -> None:
+    """Pack `corpus`/<language> for every language into `folder`/<language>.
+
+    rows: of the mixture that the training will see; None packs all there are. A language that
+    is packed already is left. Raises DataError if a language has no text.
+    """
+    for code, share in shares.items():
+        if (folder / code).is_dir():
+            continue
+        pieces = token_pieces(corpus / code, tokenizer, row_tokens, seed)
+        write_rows(
+            folder / code,
+            tqdm(pieces, desc=f"pack {code}", unit=" pieces", disable=None),
+            row_tokens=row_tokens,
+            padding_id=tokenizer.eos_token_id,
+            most_rows=None if rows is None else round(rows * share) + 1,
+        )
+
+
+class Mixture:
+    """Rows of several languages as one data set, in the order of the languages' names."""
+
+    def __init__(self, folder: Path, shares: Mapping[str, float]) -> None:
+        """Open what `write_mixture` packed."""
+        self.parts = {code: Rows(folder / code) for code in sorted(shares)}
+        counts = {code: len(part) for code, part in self.parts.items()}
+        self.counts = rows_by_share(counts, shares)
+
+    def __len__(self) -> int:
+        """Return the rows in use."""
+        return sum(self.counts.values())
+
+    def __getitem__(self, index: int) -> Row:
+        """Return row `index`, counted over the languages."""
+        for code, count in self.counts.items():
+            if index < count:
+                return self.parts[code][index]
+            index -= count
+        raise IndexError(index)
+
+
+def _interleaved(folder: Path, seed: int) -> Iterator[str]:
+    """Yield documents, each from a source drawn in proportion to the sources' sizes on disk."""
+    files, _ = corpus_files(folder)
+    order = random.Random(seed)
+    streams = [read_documents(path) for path in files]
+    sizes = [max(1, path.stat().st_size) for path in files]
+    while streams:
+        drawn = order.choices(range(len(streams)), weights=sizes)[0]
+        document = next(streams[drawn], None)
+        if document is None:
+            del streams[drawn], sizes[drawn]
+        else:
+            yield document.text
+
+
+def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    for text in texts:
+        batch.append(text)
+        if len(batch) == _AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+class Ordered:
+    """A data set in a shuffled order, pass after pass, long enough for a whole training.
+
+    Item i of pass p is the same on every machine and for every number of processes, so a resumed
+    or a differently launched run sees the same rows at the same steps. `rows[i]` carries its
+    row's number in the data set under `row`.
+    """
+
+    def __init__(self, rows: Any, *, first: int, last: int, seed: int) -> None:
+        """Take rows, and the places of the endless order that are wanted: [first, last)."""
+        self._rows, self._first, self._last, self._seed = rows, first, last, seed
+        self._pass, self._order = -1, np.empty(0, dtype=np.int64)
+
+    def __len__(self) -> int:
+        """Return the rows of the training, repeated ones counted again."""
+        return self._last - self._first
+
+    def __getitem__(self, index: int) -> Row:
+        """Return the row of place `index`, with its number under `row`."""
+        number, place = divmod(self._first + index, len(self._rows))
+        if number != self._pass:
+            order = np.random.default_rng([self._seed, number])
+            self._pass, self._order = number, order.permutation(len(self._rows))
+        row = int(self._order[place])
+        return {**self._rows[row], "row": np.asarray(row, dtype=np.int64)}

@@ -1,0 +1,217 @@
+"""Training in real processes: ZeRO-2 on two, kill -9 at any moment, Gaudi's own Trainer.
+
+The first use of DeepSpeed compiles a small operator, which takes a minute or two once.
+"""
+
+import importlib.util
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hebench.train import pretrain
+from hebench.train.checkpoints import complete_checkpoints, read_checkpoint
+from tests.conftest import REPOSITORY
+from tests.train.conftest import *  # noqa: F403 (the tiny tokenizer and models)
+from tests.train.made_rows import curve, make_corpus, pretraining
+
+pytestmark = pytest.mark.slow
+
+# What a process of a job does; argv: its settings as JSON, model, corpus, out, step to die at.
+JOB = """
+import json, os, signal, sys
+from pathlib import Path
+from transformers import TrainerCallback
+from hebench.errors import HebenchError
+from hebench.train import pretrain
+from tests.train.made_rows import pretraining
+
+settings, model, corpus, out, dies_at = sys.argv[1:]
+
+class Dies(TrainerCallback):
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == int(dies_at):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+try:
+    pretrain.run(
+        pretraining(**json.loads(settings)),
+        model=Path(model), corpus=Path(corpus), out=Path(out), callbacks=[Dies()],
+    )
+except HebenchError as error:
+    sys.exit(f"error: {error}")
+"""
+
+# One process that has imported everything makes a fresh one, by fork, for each try.
+FORKS = """
+import json, os, sys
+from pathlib import Path
+import torch, transformers.trainer, accelerate
+from hebench.train import pretrain, trainer
+from tests.train.made_rows import pretraining
+settings, model, corpus, out = sys.argv[1:]
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        pretrain.run(
+            pretraining(**json.loads(settings)),
+            model=Path(model), corpus=Path(corpus), out=Path(out),
+        )
+        os._exit(0)
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def base(
+    tiny_model_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """A tiny model and a corpus for it."""
+    folder = tmp_path_factory.mktemp("base")
+    return tiny_model_folder(folder / "model"), make_corpus(folder / "corpus")
+
+
+def launch(
+    processes: int, settings: dict[str, Any], base: tuple[Path, Path], out: Path, dies_at: int = -1
+) -> tuple[int, str]:
+    """Run a job under torchrun; one that hangs is ended with all its processes."""
+    model, corpus = map(str, base)
+    script = out.parent / "job.py"
+    script.write_text(JOB)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
+    address = ["--standalone", "--local_addr", "127.0.0.1"]
+    values = [json.dumps(settings), model, corpus, str(out), str(dies_at)]
+    with subprocess.Popen(
+        [*launcher, *address, str(script), *values],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)},
+        cwd=REPOSITORY,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as job:
+        try:
+            _, errors = job.communicate(timeout=400)
+        except subprocess.TimeoutExpired:
+            job.terminate()  # torchrun passes it on to its processes
+            raise
+    return job.returncode, errors
+
+
+def losses(out: Path) -> list[float]:
+    return [line["loss_nats"] for line in curve(out)]
+
+
+def test_zero_2_on_two_processes_equals_ddp_on_two_and_one_alone_also_after_kill_9(
+    base: tuple[Path, Path], tmp_path: Path
+) -> None:
+    settings = {"micro_rows": 1, "world_size": 2, "save_every": 2, "steps": 6}
+    code, errors = launch(2, settings, base, tmp_path / "ddp")
+    assert code == 0, errors[-3000:]
+    zero = {**settings, "zero_stage": 2}
+    code, errors = launch(2, zero, base, tmp_path / "zero", dies_at=3)
+    assert code != 0
+    assert [path.name for path in complete_checkpoints(tmp_path / "zero")] == ["checkpoint-2"]
+    code, errors = launch(2, zero, base, tmp_path / "zero")
+    assert code == 0, errors[-3000:]
+    pretrain.run(
+        pretraining(steps=6), model=base[0], corpus=base[1], out=tmp_path / "one" / "pretrain"
+    )
+    assert losses(tmp_path / "zero") == pytest.approx(losses(tmp_path / "ddp"), abs=5e-6)
+    assert losses(tmp_path / "zero") == pytest.approx(losses(tmp_path / "one/pretrain"), abs=5e-5)
+    record = read_checkpoint(tmp_path / "zero" / "model")
+    assert record is not None and (record.world_size, record.metrics["zero_stage"]) == (2, 2)
+
+
+def test_kill_9_at_random_moments_and_during_saves_leaves_the_curve_of_the_unbroken_run(
+    base: tuple[Path, Path], tmp_path: Path
+) -> None:
+    model, corpus = base
+    settings: dict[str, Any] = {"steps": 40, "save_every": 2}
+    pretrain.run(
+        pretraining(**settings), model=model, corpus=corpus, out=tmp_path / "whole/pretrain"
+    )
+    out = tmp_path / "broken" / "pretrain"
+    command = [sys.executable, "-c", FORKS, json.dumps(settings), str(model), str(corpus), str(out)]
+    moments = random.Random(int(os.environ.get("HEBENCH_KILL_SEED", "5")))
+    kills = in_saves = 0
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as forks:
+        assert forks.stdin and forks.stdout
+        while True:
+            forks.stdin.write("again\n")
+            forks.stdin.flush()
+            child = int(forks.stdout.readline())
+            if kills < 12:
+                in_saves += _kill_later(child, out, in_save=kills % 2 == 0, moments=moments)
+                kills += 1
+            code = int(forks.stdout.readline())
+            if code == 0:
+                break
+            assert code == -signal.SIGKILL
+        forks.stdin.close()
+    assert kills >= 8 and in_saves >= 2, (kills, in_saves)
+    assert curve(out) == curve(tmp_path / "whole" / "pretrain")
+
+
+def _kill_later(child: int, out: Path, *, in_save: bool, moments: random.Random) -> bool:
+    """Kill a process, in a save or some time after it began to train; say if it was in a save.
+
+    It is left alone where it ends before.
+    """
+    saving = out / ".saving.tmp"
+    log = out / "log.jsonl"
+    deadline = time.monotonic() + 60
+    old = log.stat().st_size if log.exists() else 0
+    while time.monotonic() < deadline:
+        if _ended(child):
+            return False
+        if in_save and saving.exists():
+            time.sleep(moments.uniform(0, 0.03))
+            break
+        if not in_save and log.exists() and log.stat().st_size > old:
+            time.sleep(moments.uniform(0, 0.3))
+            break
+        time.sleep(0.0005)
+    within = saving.exists()
+    os.kill(child, signal.SIGKILL)
+    return within
+
+
+def _ended(child: int) -> bool:
+    try:
+        state = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return True
+    return state == "Z"
+
+
+def test_gaudi_trainer_takes_our_arguments_and_mask(base: tuple[Path, Path]) -> None:
+    if importlib.util.find_spec("optimum") is None:
+        pytest.skip("needs optimum-habana, which pins an older transformers: its own environment")
+    from optimum.habana import GaudiTrainingArguments
+
+    from hebench.train import device
+    from hebench.train.device import Backend
+
+    config = pretraining().training
+    backend = Backend(name="gaudi", attention="eager", convention="zero_one")
+    wanted = device.trainer_arguments(config, backend, Path("out"))
+    known = GaudiTrainingArguments.__dataclass_fields__
+    assert not sorted(set(wanted) - set(known))

@@ -1,0 +1,201 @@
+import functools
+import json
+import random
+
+import pytest
+import torch
+
+from hebench.config import build
+from hebench.errors import ConfigError, DataError
+from hebench.train import calibrate
+from hebench.train.calibrate import CalibrateConfig, Tables, training_passages
+from hebench.train.checkpoints import read_checkpoint
+from hebench.train.embeddings import grown, initial_rows, new_pieces, untie
+from hebench.train.frozen import open_model, open_tokenizer
+from hebench.train.measure import padded
+from tests.train.grown_tokenizers import extend
+
+WORDS = ["הילדה", "קוראת", "ספר", "בגן", "ליד", "הבית", "הגדול", "בבוקר", "הכלב", "ישן"]
+QUICK = {
+    "shares": {"he": 0.75, "en": 0.25},
+    "passages": 40,
+    "passage_words": 6,
+    "heldout_words": 40,
+    "learning_rate": 3e-3,
+    "threads": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("calibrate")
+    generator = random.Random(0)
+    english = ["the", "old", "ferry", "left", "harbour"]
+    for part in ("train", "heldout"):
+        for code, words in (("he", WORDS), ("en", english)):
+            path = folder / part / code / "news.jsonl"
+            path.parent.mkdir(parents=True)
+            texts = [" ".join(generator.choices(words, k=18)) for _ in range(12)]
+            lines = [json.dumps({"text": text}) for text in texts]
+            path.write_text("\n".join(lines), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tiny_tokenizer, tiny_model_folder, tmp_path_factory):
+    """A model with a grown vocabulary, as distillation leaves it."""
+    folder = tmp_path_factory.mktemp("grown")
+    longer, _ = extend(tiny_tokenizer, [f" {word}" for word in WORDS])
+    network = open_model(tiny_model_folder(folder / "base", tied=True), "fp32")
+    pieces = new_pieces(tiny_tokenizer, longer, rows=len(tiny_tokenizer))
+    rows = initial_rows(network.get_input_embeddings().weight, pieces)
+    grown(network, rows, rows).save_pretrained(folder / "model")
+    longer.save_pretrained(folder / "model")
+    return folder / "model"
+
+
+def config(**changes):
+    return CalibrateConfig(**QUICK | {"steps": 30} | changes)
+
+
+def test_both_languages_get_better_and_the_body_keeps_its_bits(model, corpus, tmp_path):
+    record = calibrate.run(config(), model=model, corpus=corpus, out=tmp_path / "out")
+    before, after = open_model(model, "fp32"), open_model(tmp_path / "out" / "model", "fp32")
+    trained = {"model.embed_tokens.weight", "lm_head.weight"}
+    for name, weights in before.state_dict().items():
+        assert torch.equal(weights, after.state_dict()[name]) == (name not in trained), name
+    for code in ("he", "en"):
+        assert (
+            record.metrics[f"bits_per_byte.{code}"] < record.metrics[f"bits_per_byte_before.{code}"]
+        )
+    assert record.metrics["steps"] == 30
+    assert record.metrics["training_tokens"] > 0
+    found = read_checkpoint(tmp_path / "out" / "model")
+    assert (found.stage, found.tokens) == ("calibrate", record.metrics["training_tokens"])
+    assert not (tmp_path / "out" / "progress.pt").exists()
+
+
+def test_a_base_model_is_calibrated_by_the_same_code_on_the_same_texts(
+    model, corpus, tmp_path, tiny_model_folder
+):
+    base = tiny_model_folder(tmp_path / "base", tied=True)
+    record = calibrate.run(config(steps=5), model=base, corpus=corpus, out=tmp_path / "out")
+    after = open_model(tmp_path / "out" / "model", "fp32")
+    assert not after.config.tie_word_embeddings
+    assert record.metrics["bits_per_byte.he"] < record.metrics["bits_per_byte_before.he"]
+    again = calibrate.run(config(steps=5), model=model, corpus=corpus, out=tmp_path / "grown")
+    assert record.metrics["training_words"] == again.metrics["training_words"]
+    assert record.metrics["training_tokens"] > again.metrics["training_tokens"]
+
+
+def rows_of(corpus, tokenizer):
+    passages = training_passages(config(), corpus / "train")
+    return [[1, *tokenizer(passage.text).input_ids] for passage in passages]
+
+
+def test_passages_are_drawn_in_the_shares_of_the_languages(corpus):
+    passages = training_passages(config(), corpus / "train")
+    hebrew = [passage for passage in passages if passage.text.split()[0] in WORDS]
+    assert (len(passages), len(hebrew)) == (40, 30)
+
+
+def test_the_loss_is_that_of_the_model_itself(model, corpus):
+    network, tokenizer = open_model(model, "fp32"), open_tokenizer(model)
+    rows = rows_of(corpus, tokenizer)[:3]
+    ids, targets = padded(rows, 1)
+    labels = torch.cat([torch.full((3, 1), -100), targets], 1)
+    expected = network(input_ids=ids, labels=labels, use_cache=False).loss
+    assert float(Tables(network).loss(ids, targets).detach()) == pytest.approx(
+        float(expected.detach()), rel=1e-5
+    )
+
+
+def test_gemma_s_scaled_rows_and_capped_logits_give_the_model_s_own_loss():
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    torch.manual_seed(0)
+    network = Gemma2ForCausalLM(
+        Gemma2Config(
+            vocab_size=50,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=16,
+            final_logit_softcapping=0.5,
+        )
+    ).eval()
+    untie(network)
+    ids, targets = padded([[2, 7, 9, 30], [2, 5, 11]], 2)
+    labels = torch.cat([torch.full((2, 1), -100), targets], 1)
+    expected = network(input_ids=ids, labels=labels, use_cache=False).loss
+    assert float(Tables(network).loss(ids, targets).detach()) == pytest.approx(
+        float(expected.detach()), rel=1e-5
+    )
+
+
+def test_rows_of_the_input_table_that_do_not_occur_stay(model, corpus, tmp_path):
+    calibrate.run(config(steps=3), model=model, corpus=corpus, out=tmp_path / "out")
+    before, after = open_model(model, "fp32"), open_model(tmp_path / "out" / "model", "fp32")
+    rows = rows_of(corpus, open_tokenizer(model))
+    occurring = torch.tensor(sorted({token for row in rows for token in row}))
+    moved = (
+        (before.get_input_embeddings().weight != after.get_input_embeddings().weight).any(1)
+    ).nonzero()[:, 0]
+    assert len(moved) > 0
+    assert set(moved.tolist()) <= set(occurring.tolist())
+
+
+def test_a_run_that_was_cut_off_ends_as_the_unbroken_one(model, corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(calibrate, "Limits", functools.partial(calibrate.Limits, save_seconds=0))
+    whole = calibrate.run(config(), model=model, corpus=corpus, out=tmp_path / "whole")
+    learn = calibrate.Descent.learn
+
+    def cut(self, loss, where):
+        if self.step == 11:
+            raise KeyboardInterrupt
+        learn(self, loss, where)
+
+    monkeypatch.setattr(calibrate.Descent, "learn", cut)
+    with pytest.raises(KeyboardInterrupt):
+        calibrate.run(config(), model=model, corpus=corpus, out=tmp_path / "cut")
+    monkeypatch.setattr(calibrate.Descent, "learn", learn)
+    again = calibrate.run(config(), model=model, corpus=corpus, out=tmp_path / "cut")
+    ours, theirs = (open_model(tmp_path / name / "model", "fp32") for name in ("cut", "whole"))
+    for name, weights in ours.state_dict().items():
+        assert torch.equal(weights, theirs.state_dict()[name]), name
+    assert again.metrics["bits_per_byte.he"] == whole.metrics["bits_per_byte.he"]
+
+
+def test_a_bf16_body_trains_float32_tables(model, corpus, tmp_path):
+    record = calibrate.run(
+        config(precision="bf16", steps=10), model=model, corpus=corpus, out=tmp_path / "out"
+    )
+    assert record.metrics["bits_per_byte.he"] < record.metrics["bits_per_byte_before.he"]
+    tables = Tables(open_model(model, "bf16"))
+    assert {weights.dtype for weights in tables.parameters()} == {torch.float32}
+
+
+def test_a_language_without_text_is_refused(model, corpus, tmp_path):
+    with pytest.raises(DataError, match="el"):
+        calibrate.run(
+            config(shares={"he": 0.5, "el": 0.5}), model=model, corpus=corpus, out=tmp_path / "out"
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shares": {"he": 0.5, "en": 0.4}}, "shares: expected numbers above 0 that add up to 1"),
+        ({"shares": {"he": 1.2, "en": -0.2}}, "shares: expected numbers above 0"),
+        ({"shares": {}}, "shares: expected numbers above 0"),
+        ({"steps": None}, "neither steps nor seconds"),
+        ({"batch_passages": 0}, "batch_passages: expected at least 1"),
+        ({"reading_rate": 0.0}, "reading_rate: expected more than 0"),
+        ({"threads": 0}, "threads: expected at least 1"),
+    ],
+)
+def test_configurations_that_make_no_sense_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        build(CalibrateConfig, QUICK | {"steps": 3} | changes, "recipe.yaml: calibrate")

@@ -1,0 +1,132 @@
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hebench.errors import ConfigError
+from hebench.train.mixing import Mixture, Ordered, rows_by_share, token_pieces, write_mixture
+from hebench.train.packing import IGNORED, PADDING, Row
+from tests.train.made_rows import SHARES, make_corpus
+
+
+class Numbered:
+    """Ten rows that say their number."""
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, index: int) -> Row:
+        return {"input_ids": np.array([index])}
+
+
+@pytest.mark.parametrize(
+    ("available", "shares", "rows"),
+    [
+        ({"he": 900, "en": 400}, {"he": 0.5, "en": 0.5}, {"he": 400, "en": 400}),
+        ({"he": 90, "en": 400}, {"he": 0.9, "en": 0.1}, {"he": 90, "en": 10}),
+        ({"he": 90}, {"he": 1.0}, {"he": 90}),
+        ({"he": 1, "en": 400}, {"he": 0.99, "en": 0.01}, {"he": 1, "en": 1}),
+    ],
+)
+def test_as_many_rows_are_used_as_keep_the_shares(
+    available: dict[str, int], shares: dict[str, float], rows: dict[str, int]
+) -> None:
+    assert rows_by_share(available, shares) == rows
+
+
+@given(first=st.integers(0, 40), length=st.integers(1, 40), seed=st.integers(0, 5))
+def test_a_stretch_of_the_order_is_the_same_wherever_it_begins(
+    first: int, length: int, seed: int
+) -> None:
+    whole = Ordered(Numbered(), first=0, last=first + length, seed=seed)
+    part = Ordered(Numbered(), first=first, last=first + length, seed=seed)
+    assert [int(part[i]["row"]) for i in range(length)] == [
+        int(whole[first + i]["row"]) for i in range(length)
+    ]
+
+
+def test_each_pass_sees_every_row_once_in_another_order() -> None:
+    ordered = Ordered(Numbered(), first=0, last=30, seed=1)
+    rows = [int(ordered[index]["row"]) for index in range(30)]
+    passes = [rows[:10], rows[10:20], rows[20:]]
+    assert all(sorted(one) == list(range(10)) for one in passes)
+    assert len({tuple(one) for one in passes}) == 3
+    assert [int(ordered[i]["input_ids"][0]) for i in range(30)] == rows
+
+
+def test_documents_open_with_bos_close_with_eos_and_long_ones_are_cut(
+    tmp_path: Path, tiny_tokenizer: Any
+) -> None:
+    text = "The old ferry left the harbour. " * 40
+    lines = [json.dumps({"text": text}), json.dumps({"text": "sheep"})]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    pieces = [piece.tokens for piece in token_pieces(tmp_path, tiny_tokenizer, 64, seed=0)]
+    ids = [int(token) for piece in pieces for token in piece]
+    bos, eos = tiny_tokenizer.bos_token_id, tiny_tokenizer.eos_token_id
+    assert max(map(len, pieces)) == 64
+    assert (ids.count(bos), ids.count(eos)) == (2, 2)
+    cut_at = ids.index(eos)
+    assert (ids[0], ids[cut_at + 1], ids[-1]) == (bos, bos, eos)
+    assert tiny_tokenizer.decode(ids[1:cut_at]) == text
+
+
+def test_every_source_is_drawn_from_all_along(tmp_path: Path, tiny_tokenizer: Any) -> None:
+    for source, word, count in (("a", "ferry", 300), ("b", "bread", 100)):
+        lines = [json.dumps({"text": word})] * count
+        (tmp_path / f"{source}.jsonl").write_text("\n".join(lines))
+    pieces = token_pieces(tmp_path, tiny_tokenizer, 64, seed=0)
+    start = [tiny_tokenizer.decode(next(pieces).tokens[1:-1]) for _ in range(100)]
+    assert 60 <= start.count("ferry") <= 90
+
+
+def test_a_tokenizer_without_an_end_token_is_refused(tmp_path: Path, tiny_tokenizer: Any) -> None:
+    make_corpus(tmp_path)
+    endless = copy.deepcopy(tiny_tokenizer)
+    endless.eos_token = None
+    with pytest.raises(ConfigError, match="names no EOS token"):
+        next(token_pieces(tmp_path / "train" / "he", endless, 64, seed=0))
+
+
+def test_a_mixture_holds_its_languages_in_their_shares(tmp_path: Path, tiny_tokenizer: Any) -> None:
+    corpus = make_corpus(tmp_path / "corpus")
+    shares = {"he": 0.75, "en": 0.25}
+    for _ in range(2):  # the second time nothing is left to do
+        write_mixture(
+            tmp_path / "rows",
+            corpus / "train",
+            tiny_tokenizer,
+            shares=shares,
+            row_tokens=64,
+            rows=16,
+            seed=0,
+        )
+    mixture = Mixture(tmp_path / "rows", shares)
+    assert mixture.counts["he"] == pytest.approx(3 * mixture.counts["en"], abs=1)
+    assert 15 <= len(mixture) <= 18
+    rows = [mixture[index] for index in range(len(mixture))]
+    assert all((row["labels"] != IGNORED).any() for row in rows)
+    assert sum((row["document_ids"] != PADDING).mean() for row in rows) > 0.9 * len(rows)
+    with pytest.raises(IndexError):
+        mixture[len(mixture)]
+
+
+def test_without_a_number_all_text_is_packed(tmp_path: Path, tiny_tokenizer: Any) -> None:
+    corpus = make_corpus(tmp_path / "corpus")
+    write_mixture(
+        tmp_path / "rows",
+        corpus / "train",
+        tiny_tokenizer,
+        shares=SHARES,
+        row_tokens=64,
+        rows=None,
+        seed=0,
+    )
+    parts = Mixture(tmp_path / "rows", SHARES).parts
+    for code in SHARES:
+        pieces = token_pieces(corpus / "train" / code, tiny_tokenizer, 64, seed=0)
+        assert parts[code].record.pieces == len(list(pieces))
