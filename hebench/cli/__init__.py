@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from hebench.cli import board, data, scores, tasks, train
+from hebench.cli import board, data, human, scores, tasks, train
 from hebench.errors import HebenchError, one_line
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("demo")(scores.demo)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(data.app, name="data")
 app.add_typer(board.app, name="board")
+app.add_typer(human.app, name="human")
 app.add_typer(train.app, name="train")
 app.command("adapt")(train.adapt)
 

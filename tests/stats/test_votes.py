@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from hebench.stats.ballots import tally
+from hebench.stats.ballots import OUTCOMES, tally
 from hebench.stats.davidson import probabilities
 from hebench.stats.vote_plan import fragility, needed_votes, votes_needed
 from hebench.stats.votes import Strengths, fit, ranks_of
@@ -425,5 +425,6 @@ def test_few_raters_of_different_tastes_can_not_be_made_up_for() -> None:
 
 def test_raters_who_balance_out_leave_every_rank_possible() -> None:
     # Each rater's votes sum to nothing, so their variance is 0: that is no certainty.
-    found = fit([0, 0, 0], [1, 1, 1], ["first", "second", "tie"], list("rrs"), models=2)
+    outcomes = [OUTCOMES[word] for word in ("first", "second", "tie")]
+    found = fit([0, 0, 0], [1, 1, 1], outcomes, list("rrs"), models=2)
     assert ranks_of(found, (0, 1)) == ([1, 1], [2, 2], [None, None])

@@ -1,0 +1,99 @@
+"""`hebench human` as its owner types it."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from hebench import cli
+from hebench.human.access import enter
+from hebench.human.database import open_database
+from hebench.human.publish import stored_study
+from hebench.human.store import Ballot, claim, vote
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["hebench", "human", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+    printed = capsys.readouterr()
+    return int(end.value.code or 0), printed.out, printed.err
+
+
+def attentive(source: str, answers: tuple[str, ...], checks: Path) -> str:
+    """Return what somebody who reads the checks says, and elsewhere that the first is better."""
+    for line in checks.read_text(encoding="utf-8").splitlines():
+        check = json.loads(line)
+        if check["source"] == source:
+            word = str(check["expected"]["outcome"])
+            if word in ("first", "second"):
+                right = check["answers"][("first", "second").index(word)]
+                return ("first", "second")[answers.index(right)]
+            return word
+    return "first"
+
+
+def test_a_study_goes_from_init_to_board_votes_pairs_and_evidence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = str(tmp_path / "study" / "study.yaml")
+    assert run(capsys, "init", str(tmp_path / "study"))[0] == 0
+    code, printed, _ = run(capsys, "check", study)
+    assert (code, "3 models, 12 items" in printed) == (0, True)
+    assert run(capsys, "publish", study)[0] == 0
+    code, printed, _ = run(capsys, "invite", study, "--address", "https://rate.example.org/")
+    token = re.fullmatch(r"https://rate\.example\.org/rate/(\S+)\n", printed)
+    assert token
+
+    database = open_database(str(tmp_path / "study" / "example-translations.sqlite"))
+    consent = stored_study(database, "example-translations").consent.version
+    rater = enter(database, token[1], consent=consent).person.rater
+    for number in range(10):
+        page = claim(database, rater).assignments[0]
+        identity = f"00000000-0000-4000-8000-{number:012d}"
+        answer = {"outcome": attentive(page.source, page.answers, tmp_path / "study/checks.jsonl")}
+        vote(database, rater, Ballot(id=identity, slot=page.slot, answer=answer, seconds=90.0))
+    database.close()
+
+    code, printed, _ = run(capsys, "status", study)
+    assert (code, "votes of 1 raters" in printed) == (0, True)
+    code, _, problem = run(capsys, "export", study, "--out", str(tmp_path / "early.jsonl"))
+    assert (code, "close it first" in problem) == (2, True)
+    assert run(capsys, "close", study)[0] == 0
+    for what in ("votes", "raw", "preferences", "evidence"):
+        out = tmp_path / f"{what}.out"
+        code, _, problem = run(capsys, "export", study, "--what", what, "--out", str(out))
+        assert code == 0, problem
+        assert out.read_text(encoding="utf-8").strip()
+    header = json.loads((tmp_path / "votes.out").read_text(encoding="utf-8").splitlines()[0])
+    assert header["study"] == "example-translations"
+    code, _, problem = run(capsys, "report", study, "--out", str(tmp_path / "votes.out"))
+    assert (code, "is there already" in problem) == (2, True)
+    assert run(capsys, "report", study, "--out", str(tmp_path / "card.md"))[0] == 0
+    assert run(capsys, "backup", study, "--out", str(tmp_path / "copy.sqlite"))[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["status", "no-such-study"], "--db"),
+        (["check", "absent.yaml"], "expected a YAML file"),
+        (["invite", "name", "--db", "x.sqlite", "--role", "king"], "expected rater"),
+        (["export", "name", "--db", "x.sqlite", "--what", "all", "--out", "y"], "expected raw"),
+        (["status", "name", "--db", "mysql://there/x"], "postgresql"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    arguments: list[str],
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, problem = run(capsys, *arguments)
+    assert code == 2
+    assert expected in problem
+    assert problem.count("\n") == 1
