@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test slow check site baselines bench clean
+.PHONY: setup demo human-demo test slow check site baselines bench clean
 
 setup: $(READY)
 
@@ -18,6 +18,10 @@ $(READY): pyproject.toml constraints/main.txt
 
 demo: $(READY)
 	$(BIN)/hebench demo
+
+# A study with real outputs: prints a link to rate and one to the dashboard.
+human-demo: $(READY)
+	$(BIN)/hebench human demo
 
 test: $(READY)
 	$(BIN)/python -m pytest -m "not slow"
@@ -44,6 +48,8 @@ bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/stats_speed.py
 	$(BIN)/python benchmarks/site.py
+	$(BIN)/python benchmarks/selection.py
+	$(BIN)/python benchmarks/packing.py
 
 clean:
 	rm -rf $(VENV) runs leaderboard/site build dist *.egg-info

@@ -1,6 +1,10 @@
 """Shared fixtures: a tiny random model, the files beside the checkout, a private cache."""
 
 import os
+
+# Tests run in several processes at once: each keeps to one thread, or they fight for the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,10 +19,11 @@ def _offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     patch = pytest.MonkeyPatch()
     patch.setenv("HF_HUB_OFFLINE", "1")
     patch.setenv("TQDM_DISABLE", "1")
-    patch.setenv(
-        "HEBENCH_CACHE",
-        os.environ.get("HEBENCH_TEST_CACHE") or str(tmp_path_factory.mktemp("cache")),
-    )
+    # One cache for all processes of a run: the demo model is converted once.
+    base = tmp_path_factory.getbasetemp()
+    common = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    cache = os.environ.get("HEBENCH_TEST_CACHE") or str(common / "cache")
+    patch.setenv("HEBENCH_CACHE", cache)
     patch.delenv("HEBENCH_MIRROR", raising=False)
     yield
     patch.undo()

@@ -7,8 +7,8 @@ body is frozen and shared by teacher and student, the old rows are no parameter 
 
     hebench train distil --recipe smollm2_he_cpu
 
-    >>> run(DistilConfig(seconds=270, ...), model=base, tokenizer=..., corpus=..., out=out).metrics
-    {'relative_error': 0.46, 'relative_error_initial': 1.72, 'bits_per_byte': 2.69, ...}
+    >>> run(DistilConfig(steps=500, ...), model=base, tokenizer=..., corpus=..., out=out).metrics
+    {'relative_error': 0.50, 'relative_error_initial': 1.88, 'bits_per_byte': 2.82, ...}
 
 Where states are matched (`mode`): `sentence`, the last token of each sentence, as the DictaLM 2.0
 paper has it (arXiv 2407.07080, section 3; its loss prints a norm that may be squared or not, here
@@ -23,26 +23,24 @@ twelve of thirty layers costs two fifths. It is the teacher-based initialisation
 part, which alone gets less far in the same time.
 
 What the new rows are in the head is not learned here, and could not be: the objective says
-nothing about it. They get the mean of their old pieces' head rows; `calibrate` trains them.
+nothing about it. They are worked out from what the teacher could write (`writing: teacher`, see
+`heads.py`), or get the mean of their old pieces' head rows; `calibrate` trains them.
 
 Letters: V old rows, N new rows, D hidden size, W matched places.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
 from hebench.config import plain
-from hebench.errors import ConfigError, DataError
+from hebench.errors import ConfigError
 from hebench.files import sha256_of_json
 from hebench.train.checkpoints import (
     CheckpointRecord,
@@ -51,7 +49,7 @@ from hebench.train.checkpoints import (
     tokenizer_sha256,
 )
 from hebench.train.descent import BETAS, Descent, Limits, Order
-from hebench.train.embeddings import Initial, Reading, grown, initial_rows, new_pieces
+from hebench.train.embeddings import Initial, grown, initial_rows, new_pieces
 from hebench.train.frozen import (
     Precision,
     final_states,
@@ -59,24 +57,24 @@ from hebench.train.frozen import (
     open_model,
     open_tokenizer,
 )
+from hebench.train.heads import teacher_rows
 from hebench.train.languages import language
-from hebench.train.measure import Nearness, bits_of, nearness, summary
+from hebench.train.measure import bits_of, summary
 from hebench.train.passages import (
     Passage,
     batches,
     drawn,
     held_out,
     passages_of,
-    prefix_id,
     sentences_of,
 )
 from hebench.train.stage import StageRecord, open_stage
+from hebench.train.student import Aligned, Mode, Student, TeacherStates, aligned
 from hebench.train.texts import corpus_sha256
 
-Mode = Literal["piece", "word", "sentence"]
 MODEL = "model"
-_WORD = re.compile(r"\S+")
-_TEACHER_TOKENS = 2048  # of one forward pass without gradients
+Writing = Literal["mean", "teacher"]
+_HEAD_STATES = 4096  # tokens whose final states tell how the head's new rows are set, at least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +83,8 @@ class DistilConfig:
 
     language: str  # code in hebench/train/languages.py
     mode: Mode = "piece"
-    initial: Initial = "mean"
+    initial: Initial = "mean"  # of the new rows of the input table
+    writing: Writing = "teacher"  # of the new rows of the head
     passages: int  # of training text, at most; their teacher states are cached on disk
     passage_words: int = 24  # whitespace words of a passage; of a sentence, at most
     batch_passages: int = 2
@@ -128,16 +127,6 @@ class DistilConfig:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Aligned:
-    """A text in both tokenizers, each behind the prefix, and where their states must agree."""
-
-    old: list[int]  # token ids
-    new: list[int]
-    old_places: list[int]  # (W,), indices into `old`
-    new_places: list[int]  # (W,), into `new`
-
-
 def run(
     config: DistilConfig, *, model: Path, tokenizer: Path, corpus: Path, out: Path
 ) -> StageRecord:
@@ -168,7 +157,8 @@ def run(
         descent, metrics = learn(config, student, texts, words, out)
         rows = student.reading.new.detach()
         del student  # its body is opened again: there may be no memory for two
-        network, found = untied(model, tokenizers, rows, sample)
+        heard = texts if config.writing == "teacher" else None
+        network, found = untied(model, tokenizers, rows, sample, heard)
         metrics |= found
         record = CheckpointRecord(
             stage="distil",
@@ -187,7 +177,7 @@ def run(
         return finished
 
 
-def open_student(config: DistilConfig, model: Path, tokenizers: tuple[Any, Any]) -> "Student":
+def open_student(config: DistilConfig, model: Path, tokenizers: tuple[Any, Any]) -> Student:
     """Return the base model with first values of the new rows; tokenizers: old and new."""
     base = open_model(model, config.precision, config.threads)
     table = base.get_input_embeddings().weight
@@ -197,7 +187,7 @@ def open_student(config: DistilConfig, model: Path, tokenizers: tuple[Any, Any])
 
 def learn(
     config: DistilConfig,
-    student: "Student",
+    student: Student,
     texts: Sequence[Aligned],
     words: Sequence[Aligned],
     out: Path,
@@ -221,23 +211,50 @@ def learn(
 
 
 def untied(
-    model: Path, tokenizers: tuple[Any, Any], rows: Tensor, sample: Sequence[Passage]
+    model: Path,
+    tokenizers: tuple[Any, Any],
+    rows: Tensor,
+    sample: Sequence[Passage],
+    heard: Sequence[Aligned] | None,
 ) -> tuple[Any, dict[str, Any]]:
     """Return the model with distilled input rows (N, D) and a head of its own, and its bits.
 
-    Bits per byte of the same model with mean rows are beside, as `_mean_rows`. The model is opened
-    anew in float32: the old rows of both tables are bit by bit those of the base model.
+    heard: training text, from which the head's new rows are worked out; None leaves them mean
+    rows. Bits per byte of the model with mean rows in both tables are beside, as `_mean_rows`.
+    The model is opened anew in float32: the old rows are bit by bit those of the base model.
     """
     student = open_model(model, "fp32")
-    table = student.get_input_embeddings().weight
-    pieces = new_pieces(*tokenizers, rows=len(table))
-    writing = initial_rows(student.get_output_embeddings().weight, pieces)
-    grown(student, initial_rows(table, pieces), writing)
+    reading, head = (
+        part().weight for part in (student.get_input_embeddings, student.get_output_embeddings)
+    )
+    pieces = new_pieces(*tokenizers, rows=len(reading))
+    grown(student, initial_rows(reading, pieces), initial_rows(head, pieces))
     initial = summary(bits_of(student, tokenizers[1], sample))["bits_per_byte"]
     with torch.no_grad():
-        student.get_input_embeddings().weight[len(table) :] = rows
-    found = summary(bits_of(student, tokenizers[1], sample))
-    return student, {"bits_per_byte_mean_rows": initial} | found
+        student.get_input_embeddings().weight[len(reading) :] = rows
+        if heard:
+            tokens = torch.tensor([token for text in heard for token in text.new[1:]])
+            counts = torch.bincount(tokens, minlength=len(head) + len(pieces))
+            writing = teacher_rows(head, pieces, counts, _states(student, heard))
+            student.get_output_embeddings().weight[len(head) :] = writing
+    return student, {"bits_per_byte_mean_rows": initial} | summary(
+        bits_of(student, tokenizers[1], sample)
+    )
+
+
+def _states(network: Any, texts: Sequence[Aligned]) -> Tensor:
+    """Return the final states at all tokens of the first texts, as many as are needed."""
+    rows: list[list[int]] = []
+    for text in texts:
+        rows.append(text.new)
+        if sum(map(len, rows)) >= _HEAD_STATES:
+            break
+    return torch.cat(
+        [
+            final_states(network, [rows[i] for i in some], [range(1, len(rows[i])) for i in some])
+            for some in batches([len(row) for row in rows], 1024)
+        ]
+    )
 
 
 def training_texts(config: DistilConfig, train: Path, old: Any, new: Any) -> list[Aligned]:
@@ -252,116 +269,6 @@ def training_texts(config: DistilConfig, train: Path, old: Any, new: Any) -> lis
     ]
     # A passage of white space alone, say, has no place where states could be compared.
     return [text for text in texts if text.new_places]
-
-
-class Student:
-    """The frozen body with an input table whose new rows train; with old ids it is the teacher."""
-
-    def __init__(self, model: Any, initial: Tensor) -> None:
-        """Take the base model and the new rows' first values (N, D)."""
-        self.model, self.reading = model, Reading(model.get_input_embeddings(), initial)
-        model.set_input_embeddings(self.reading)
-
-    def states(self, texts: Sequence[Aligned]) -> Tensor:
-        """Return the student's states (W, D) at the matched places of some texts."""
-        return final_states(
-            self.model, [text.new for text in texts], [text.new_places for text in texts]
-        )
-
-    def teacher_states(self, texts: Sequence[Aligned]) -> Tensor:
-        """Return the teacher's states (W, D) at the same places, without a gradient."""
-        with torch.no_grad():
-            return final_states(
-                self.model, [text.old for text in texts], [text.old_places for text in texts]
-            )
-
-    def nearness(self, texts: Sequence[Aligned]) -> Nearness:
-        """Return how near the student is to the teacher at the matched places of some texts."""
-        ours, theirs = [], []
-        for indices in tqdm(
-            batches([len(text.old) for text in texts], _TEACHER_TOKENS),
-            desc="nearness",
-            disable=None,
-        ):
-            some = [texts[i] for i in indices]
-            with torch.no_grad():
-                ours.append(self.states(some).cpu())
-            theirs.append(self.teacher_states(some).cpu())
-        return nearness(torch.cat(ours), torch.cat(theirs))
-
-
-class TeacherStates:
-    """The teacher's states at the matched places of all texts, computed once, kept on disk.
-
-    Half precision, memory-mapped: 2 D bytes a place, of which only those that were asked for
-    are ever written. A process that is cut off finds what it had computed.
-    """
-
-    def __init__(self, folder: Path, texts: Sequence[Aligned], student: Student) -> None:
-        """Take the texts whose states will be asked for, and who computes them."""
-        self._texts, self._student = texts, student
-        ends = list(accumulate(len(text.old_places) for text in texts))
-        self._span = [slice(a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
-        folder.mkdir(parents=True, exist_ok=True)
-        width = student.reading.new.shape[1]
-        self._states = _mapped(folder / "states.f16", np.float16, (ends[-1], width))
-        self._known = _mapped(folder / "known.u8", np.uint8, (len(texts),))
-
-    def of(self, indices: Sequence[int]) -> Tensor:
-        """Return the states (W, D) of some texts, in fp32; those not yet known are computed.
-
-        Raises DataError if a state does not fit half precision.
-        """
-        missing = [i for i in indices if not self._known[i]]
-        if missing:
-            found = self._student.teacher_states([self._texts[i] for i in missing])
-            half = found.to(torch.float16).cpu().numpy()
-            if not np.isfinite(half).all():
-                raise DataError(
-                    "distil: a state of the teacher is no number or too large for half precision; "
-                    "the base model is broken, or does not fit this stage"
-                )
-            start = 0
-            for i in missing:
-                count = len(self._texts[i].old_places)
-                self._states[self._span[i]] = half[start : start + count]
-                self._known[i] = 1  # after its states: it may be cut off in between
-                start += count
-        rows = np.concatenate([self._states[self._span[i]] for i in indices])
-        return torch.from_numpy(rows.astype(np.float32)).to(self._student.model.device)
-
-
-def _mapped(path: Path, dtype: Any, shape: tuple[int, ...]) -> Any:
-    """Return an array on disk, all zero where it is new or was of another shape."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    fresh = not path.is_file() or path.stat().st_size != size
-    return np.memmap(path, dtype=dtype, mode="w+" if fresh else "r+", shape=shape)
-
-
-def aligned(text: str, old: Any, new: Any, mode: Mode) -> Aligned:
-    """Return a text in both tokenizers with the places where their states must agree.
-
-    A place is where a word (`word`), the text (`sentence`) or a new piece (`piece`) ends; both
-    tokenizers have a token that ends there, since new pieces are made of old ones.
-    """
-    sides = []
-    for tokenizer in (old, new):
-        found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        # Several byte tokens may end at one character; the last of them has read it whole.
-        place_of = {end: place for place, (_, end) in enumerate(found["offset_mapping"], start=1)}
-        sides.append(([prefix_id(old), *found["input_ids"]], place_of))
-    (old_ids, old_place), (new_ids, new_place) = sides
-    ends = sorted(old_place.keys() & new_place.keys())
-    if mode != "piece":
-        words = [match.end() for match in _WORD.finditer(text)]
-        wanted = words if mode == "word" else words[-1:]
-        ends = [end for end in wanted if end in old_place and end in new_place]
-    return Aligned(
-        old=old_ids,
-        new=new_ids,
-        old_places=[old_place[end] for end in ends],
-        new_places=[new_place[end] for end in ends],
-    )
 
 
 def _train(student: Student, texts: Sequence[Aligned], out: Path, config: DistilConfig) -> Descent:

@@ -8,7 +8,15 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from hebench.stats.paired import compare
-from hebench.stats.ranks import difference_variances, rank_sets, standard_normals
+from hebench.stats.ranks import (
+    difference_variances,
+    may_be_best,
+    mean_covariance,
+    normal_draws,
+    rank_sets,
+    simultaneous_critical,
+    standard_normals,
+)
 
 Floats = NDArray[np.float64]
 
@@ -199,3 +207,123 @@ def test_all_true_ranks_lie_inside_as_often_as_promised(models: int, items: int)
         ranks = rank_sets(scores.mean(axis=1), variances, dof=items - 1, draws=500)
         whole += bool((ranks.low == 1).all())
     assert whole / 200 > 0.9
+
+
+# ------------------------------------------------------------------ the best alone, means, draws
+
+
+def test_draws_have_the_covariance_asked_for_and_are_always_the_same() -> None:
+    generator = np.random.default_rng(2)
+    root = generator.normal(size=(6, 6))
+    covariance = root @ root.T
+    found = normal_draws(covariance, 50_000)
+    assert np.cov(found.T) == pytest.approx(covariance, abs=0.05 * covariance.max())
+    assert found.mean(axis=0) == pytest.approx(np.zeros(6), abs=0.05)
+    assert np.array_equal(found, normal_draws(covariance, 50_000))
+
+
+def test_draws_of_a_singular_covariance_are_tied_together() -> None:
+    found = normal_draws(np.full((3, 3), 0.04), 500)
+    assert found[:, 1] == pytest.approx(found[:, 0]) and found[:, 2] == pytest.approx(found[:, 0])
+    assert found[:, 0].std() == pytest.approx(0.2, rel=0.1)
+
+
+@pytest.mark.parametrize("cluster", [1, 4])
+def test_the_covariance_of_means_belongs_to_the_variances_of_differences(cluster: int) -> None:
+    scores, codes = board(5, 80), np.arange(80) // cluster
+    found = mean_covariance(scores, codes)
+    own = np.diag(found)
+    pairs = own[:, None] + own[None, :] - 2 * found
+    expected = difference_variances(scores, codes)
+    assert pairs == pytest.approx(expected, rel=1e-9)
+    # Of one model: the squared standard error of a mean over clusters, written out.
+    sums = (scores[0] - scores[0].mean()).reshape(-1, cluster).sum(axis=1) / 80
+    units = 80 // cluster
+    assert own[0] == pytest.approx(units / (units - 1) * (sums**2).sum())
+
+
+def test_the_mean_of_a_model_that_never_varies_is_not_certain() -> None:
+    scores = np.stack([np.ones(50), board(1, 50)[0]])
+    assert mean_covariance(scores, np.arange(50))[0, 0] == pytest.approx(1 / 50**2)
+
+
+def brute_force_may_be_best(
+    scores: Floats, variances: Floats, *, dof: float, level: float, draws: int
+) -> list[bool]:
+    """Hsu's comparison with the best, model by model and pair by pair."""
+    models, top = len(scores), int(np.argmax(scores))
+    base = [[(variances[i, top] + variances[j, top] - variances[i, j]) / 2 for j in range(models)]
+            for i in range(models)]  # fmt: skip
+    x = normal_draws(np.array(base), draws)
+    stays = []
+    for j in range(models):
+        others = [k for k in range(models) if k != j and variances[j, k] > 0]
+        largest = sorted(
+            max((row[k] - row[j]) / math.sqrt(variances[j, k]) for k in others) for row in x
+        )
+        critical = largest[math.ceil(level * draws) - 1]
+        wide = float(stats.t.isf(stats.norm.sf(critical), dof))
+        behind = max((scores[k] - scores[j]) / math.sqrt(variances[j, k]) for k in others)
+        stays.append(j == top or behind <= wide)
+    return stays
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_who_may_be_best_agrees_with_brute_force(seed: int) -> None:
+    scores = board(7, 60, spread=0.7, seed=seed)
+    variances = difference_variances(scores, np.arange(60))
+    means = scores.mean(axis=1)
+    found = may_be_best(means, variances, dof=59, draws=300)
+    expected = brute_force_may_be_best(means, variances, dof=59, level=0.95, draws=300)
+    assert found.tolist() == expected
+
+
+def test_who_may_be_best_holds_the_best_as_often_as_promised() -> None:
+    """Equally good models: each is the best; a given one is in the set in 95 % of boards."""
+    held = 0
+    for seed in range(300):
+        scores = board(8, 120, spread=0, seed=seed)
+        variances = difference_variances(scores, np.arange(120))
+        found = may_be_best(scores.mean(axis=1), variances, dof=119, draws=500)
+        held += int(found[3])
+    assert 0.92 < held / 300 < 0.99
+
+
+def test_who_may_be_best_keeps_no_more_than_the_rank_sets() -> None:
+    for seed in range(20):
+        scores = board(9, 150, spread=0.6, seed=seed)
+        variances = difference_variances(scores, np.arange(150))
+        alone = may_be_best(scores.mean(axis=1), variances, dof=149)
+        assert (alone <= rank_sets(scores.mean(axis=1), variances, dof=149).best_set).all()
+        assert alone[np.argmax(scores.mean(axis=1))]
+
+
+def test_one_model_may_be_best_and_one_unit_says_nothing() -> None:
+    assert may_be_best(np.array([0.3]), np.zeros((1, 1)), dof=4).tolist() == [True]
+    none = may_be_best(np.array([0.9, 0.1]), 1 - np.eye(2), dof=0)
+    assert none.tolist() == [True, True]
+    with pytest.raises(ValueError, match="expected"):
+        may_be_best(np.ones(2), np.ones((3, 3)), dof=4)
+
+
+def test_one_mean_has_the_usual_critical_value_and_many_have_a_larger_one() -> None:
+    one = simultaneous_critical(np.array([[0.04]]), dof=math.inf, draws=100_000)
+    assert one == pytest.approx(1.96, abs=0.02)
+    ten = simultaneous_critical(0.04 * np.eye(10), dof=math.inf, draws=50_000)
+    sidak = stats.norm.isf((1 - 0.95**0.1) / 2)
+    assert ten == pytest.approx(sidak, rel=0.01)
+    tied = simultaneous_critical(np.full((10, 10), 0.04), dof=math.inf, draws=50_000)
+    assert tied == pytest.approx(1.96, abs=0.03)
+    assert simultaneous_critical(0.04 * np.eye(10), dof=5) > ten
+
+
+def test_all_means_are_covered_at_once_as_often_as_promised() -> None:
+    covered = 0
+    for seed in range(300):
+        scores = board(6, 100, spread=0, seed=seed)
+        covariance = mean_covariance(scores, np.arange(100))
+        critical = simultaneous_critical(covariance, dof=99, draws=500)
+        truth = 0.5  # by symmetry of difficulty and ability
+        errors = np.abs(scores.mean(axis=1) - truth) / np.sqrt(np.diag(covariance))
+        covered += bool((errors <= critical).all())
+    assert 0.91 < covered / 300 < 0.985

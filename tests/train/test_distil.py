@@ -12,8 +12,10 @@ from hebench.config import build
 from hebench.errors import CheckpointError, ConfigError, DataError
 from hebench.train import distil
 from hebench.train.checkpoints import read_checkpoint
-from hebench.train.distil import DistilConfig, TeacherStates, aligned
+from hebench.train.distil import DistilConfig
+from hebench.train.embeddings import initial_rows, new_pieces
 from hebench.train.frozen import open_model, open_tokenizer
+from hebench.train.student import TeacherStates, aligned
 from tests.train.grown_tokenizers import extend
 
 WORDS = ["הילדה", "קוראת", "ספר", "בגן", "ליד", "הבית", "הגדול", "בבוקר", "הכלב", "ישן"]
@@ -170,6 +172,24 @@ def test_the_other_modes_learn_as_well(given_folders, tmp_path, mode):
     assert record.metrics["relative_error"] < record.metrics["relative_error_initial"]
 
 
+def test_the_head_s_new_rows_are_worked_out_or_mean_and_the_rest_is_the_same(
+    given_folders, tmp_path
+):
+    records, tables = [], []
+    for writing in ("mean", "teacher"):
+        out = tmp_path / writing
+        records.append(distil.run(config(writing=writing), **given_folders, out=out))
+        tables.append(rows_of(out / "model"))
+    (reading, head), (same_reading, other_head) = tables
+    count = len(rows_of(given_folders["model"])[0])
+    assert torch.equal(reading, same_reading)
+    assert torch.equal(head[:count], other_head[:count])
+    old, new = open_tokenizer(given_folders["model"]), open_tokenizer(given_folders["tokenizer"])
+    assert torch.equal(head[count:], initial_rows(head[:count], new_pieces(old, new, count)))
+    bits = [record.metrics["bits_per_byte"] for record in records]
+    assert bits[1] < bits[0] - 0.03
+
+
 def test_a_tokenizer_that_is_no_extension_is_refused(given_folders, tmp_path):
     same = given_folders | {"tokenizer": given_folders["model"]}
     with pytest.raises(DataError, match="found no new piece"):
@@ -201,6 +221,7 @@ def test_a_body_without_a_list_of_layers_cannot_be_matched_early():
         ({"shallow_share": 1.0}, "shallow_share: expected from 0 to 1"),
         ({"language": "xx"}, "language 'xx' is not described"),
         ({"mode": "letter"}, "mode: expected one of"),
+        ({"writing": "random"}, "writing: expected one of"),
         ({"threads": 0}, "threads: expected at least 1"),
         ({"lerning_rate": 1e-3}, "did you mean 'learning_rate'"),
     ],

@@ -1,0 +1,238 @@
+import logging
+import math
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from hebench.errors import ConfigError, TaskError
+from hebench.selection.callback import HebenchCallback
+from hebench.selection.evaluate import EvaluateConfig, evaluate_folder
+from hebench.selection.found import complete, is_done
+from hebench.selection.log import read_log
+from hebench.selection.watch import WatchConfig, known, watch
+from tests.selection.made_run import TASK, made_entry
+
+TASKS = (TASK, "hebench_mini_qa")
+
+
+class Seen(TrainerCallback):  # type: ignore[misc]
+    """What a logger of the Trainer's is told."""
+
+    def __init__(self) -> None:
+        self.logs: list[dict[str, float]] = []
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        self.logs.append(dict(logs))
+
+
+def make_trainer(model: Path, out: Path, **more: Any) -> tuple[Trainer, Seen]:
+    """Return a user's plain Trainer, with dropout, shuffling and a cosine schedule."""
+    torch.manual_seed(0)
+    rows = [
+        {"input_ids": torch.randint(2, 900, (24,)), "labels": torch.randint(2, 900, (24,))}
+        for _ in range(24)
+    ]
+    arguments: dict[str, Any] = {
+        "output_dir": str(out),
+        "per_device_train_batch_size": 2,
+        "max_steps": 6,
+        "save_steps": 2,
+        "logging_steps": 1,
+        "learning_rate": 1e-3,
+        "report_to": [],
+        "disable_tqdm": True,
+        "use_cpu": True,
+        "seed": 3,
+        "lr_scheduler_type": "cosine",
+    }
+    seen = Seen()
+    trainer = Trainer(
+        model=AutoModelForCausalLM.from_pretrained(model, attention_dropout=0.1),
+        args=TrainingArguments(**(arguments | more)),
+        train_dataset=rows,
+        processing_class=AutoTokenizer.from_pretrained(model),
+        callbacks=[seen],
+    )
+    return trainer, seen
+
+
+def losses(seen: Seen) -> list[tuple[float, float]]:
+    return [(line["loss"], line["grad_norm"]) for line in seen.logs if "loss" in line]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Seen]:
+    """A training run with the one-line callback, at every save."""
+    out = tmp_path_factory.mktemp("with") / "run"
+    trainer, seen = make_trainer(tiny_model, out)
+    trainer.add_callback(HebenchCallback(trainer, tasks=TASKS, limit=2, max_overhead=math.inf))
+    trainer.train()
+    return out, seen
+
+
+def test_training_with_it_is_training_without_it_to_the_bit(
+    trained: tuple[Path, Seen], tiny_model: Path, tmp_path: Path
+) -> None:
+    trainer, seen = make_trainer(tiny_model, tmp_path / "without")
+    trainer.train()
+    assert losses(seen) == losses(trained[1]) and len(losses(seen)) == 6
+    from safetensors.torch import load_file
+
+    files = [
+        folder / "checkpoint-6" / "model.safetensors"
+        for folder in (tmp_path / "without", trained[0])
+    ]
+    one, other = (load_file(file) for file in files)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_every_save_is_evaluated_and_the_loggers_are_told(trained: tuple[Path, Seen]) -> None:
+    out, seen = trained
+    log = read_log(out / "selection.jsonl")
+    assert [entry.checkpoint for entry in log] == ["checkpoint-2", "checkpoint-4", "checkpoint-6"]
+    assert all(list(entry.tasks) == list(TASKS) and entry.loss_nats for entry in log)
+    told = [line for line in seen.logs if "hebench/score" in line]
+    assert [line["hebench/score"] for line in told] == [entry.score for entry in log]
+    assert all(line["hebench/overhead"] > 0 and f"hebench/{TASK}" in line for line in told)
+
+
+def test_the_folder_asked_later_gives_the_same_scores_and_is_not_asked_again(
+    trained: tuple[Path, Seen],
+) -> None:
+    out, _ = trained
+    asked = EvaluateConfig(tasks=TASKS, limit=2, dtype="float32")
+    log = known(out)
+    for found in complete(out):
+        assert is_done(found, log, asked.asked)
+        own = evaluate_folder(found, asked)
+        for name, items in log[found.name].tasks.items():
+            assert items.scores.tolist() == own.tasks[name].scores.tolist()
+            assert items.signature == own.tasks[name].signature
+    assert watch(out, WatchConfig(evaluate=asked, once=True)) == 0
+
+
+def test_steps_can_be_chosen_apart_from_saves(tiny_model: Path, tmp_path: Path) -> None:
+    trainer, _ = make_trainer(tiny_model, tmp_path, save_strategy="no", max_steps=3)
+    callback = HebenchCallback(
+        None, tasks=(TASK,), limit=1, every=1, max_overhead=math.inf, start_step=10
+    )
+    trainer.add_callback(callback)
+    trainer.train()
+    assert [entry.step for entry in read_log(tmp_path / "selection.jsonl")] == [11, 12, 13]
+    assert callback.left_out == []
+
+
+def test_what_would_cost_too_much_is_left_out_and_said(
+    tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer, _ = make_trainer(tiny_model, tmp_path, save_strategy="no", max_steps=4)
+    callback = HebenchCallback(trainer, tasks=(TASK,), limit=1, every=1, max_overhead=1e-6)
+    trainer.add_callback(callback)
+    with caplog.at_level(logging.WARNING):
+        trainer.train()
+    assert [entry.step for entry in read_log(tmp_path / "selection.jsonl")] == [1]
+    assert callback.left_out == [2, 3, 4]
+    assert "3 evaluations were left out" in caplog.text and "of training time" in caplog.text
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """A clock that stands still but for what the test lets pass."""
+    from hebench.selection import callback
+
+    now = [0.0]
+    monkeypatch.setattr(callback.time, "perf_counter", lambda: now[0])
+
+    def wait(seconds: float) -> None:
+        now[0] += seconds
+
+    return wait
+
+
+def test_evaluations_stay_within_their_share_of_the_time(
+    tmp_path: Path, clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten seconds of training between due points, 1.4 s an evaluation: 5 % pays every third."""
+    callback = HebenchCallback(None, tasks=(TASK,), max_overhead=0.05)
+    callback._begun = 0.0
+
+    def take_a_while(*_: Any) -> Any:
+        clock(1.4)
+        return made_entry(1, [1.0])
+
+    monkeypatch.setattr(HebenchCallback, "_entry", take_a_while)
+    shares = []
+    for step in range(1, 100):
+        clock(10.0)
+        state = types.SimpleNamespace(global_step=step, is_world_process_zero=False)
+        callback._evaluate(types.SimpleNamespace(output_dir=tmp_path), state, {})
+        shares.append(callback.overhead)
+    assert shares[0] > 0.05  # what the first costs, nobody knows before
+    assert all(share <= 0.05 for share in shares[3:])
+    assert 33 <= 99 - len(callback.left_out) <= 36 and shares[-1] > 0.045
+
+
+def test_training_goes_on_when_a_task_fails(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("hebench.harness.live._samples", fail)
+    trainer, _ = make_trainer(tiny_model, tmp_path, max_steps=2, save_steps=1)
+    trainer.add_callback(HebenchCallback(trainer, tasks=(TASK,), limit=1))
+    trainer.train()
+    assert read_log(tmp_path / "selection.jsonl")[-1].failed == {TASK: "out of memory"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        ({"deepspeed_plugin": types.SimpleNamespace(zero_stage=3)}, "DeepSpeed ZeRO-3"),
+        ({"fsdp": "full_shard"}, "FSDP"),
+    ],
+)
+def test_a_model_in_parts_is_refused_with_the_way_out(arguments: Any, parts: str) -> None:
+    callback = HebenchCallback(None, tasks=(TASK,))
+    args = types.SimpleNamespace(output_dir="runs/x", **arguments)
+    with pytest.raises(ConfigError, match=f"in parts .{parts}.*`hebench watch runs/x` beside"):
+        callback.on_train_begin(args, None, None, model=torch.nn.Linear(1, 1))
+
+
+def test_parameters_that_are_parts_are_seen_without_the_settings() -> None:
+    model = torch.nn.Linear(1, 1)
+    model.weight.ds_id = 1
+    args = types.SimpleNamespace(output_dir="runs/x")
+    with pytest.raises(ConfigError, match="ZeRO-3"):
+        HebenchCallback(None, tasks=(TASK,)).on_train_begin(args, None, None, model=model)
+
+
+def test_mistakes_are_told_before_training(tiny_model: Path, tmp_path: Path) -> None:
+    trainer, _ = make_trainer(tiny_model, tmp_path)
+    trainer.add_callback(HebenchCallback(trainer, tasks=("hebench_none",)))
+    with pytest.raises(TaskError, match="unknown task"):
+        trainer.train()
+    with pytest.raises(ConfigError, match="max_overhead"):
+        HebenchCallback(None, max_overhead=0)
+    with pytest.raises(ConfigError, match="every"):
+        HebenchCallback(None, every=0)
+
+
+def test_a_trainer_without_a_tokenizer_is_told_so(tiny_model: Path, tmp_path: Path) -> None:
+    trainer, _ = make_trainer(tiny_model, tmp_path)
+    trainer.processing_class = None
+    trainer.callback_handler.processing_class = None
+    trainer.add_callback(HebenchCallback(trainer, tasks=(TASK,), every=1))
+    with pytest.raises(ConfigError, match="processing_class"):
+        trainer.train()

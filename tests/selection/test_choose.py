@@ -1,0 +1,199 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hebench.board.models_file import read_models
+from hebench.board.store import live, read_store
+from hebench.errors import ConfigError, DataError
+from hebench.selection.choose import ChooseConfig, choose, export, link
+from hebench.selection.evaluate import EvaluateConfig
+from hebench.selection.leaderboard import put_on_board
+from hebench.selection.log import append, read_log
+from hebench.selection.rules import SelectConfig
+from hebench.selection.watch import WatchConfig, watch
+from hebench.train.checkpoints import PIN, pin
+from tests.selection.made_run import TASK, add_checkpoint, add_trainers_checkpoint, made_curve
+
+ASKED = EvaluateConfig(tasks=(TASK,), limit=6, dtype="float32")
+CONFIG = ChooseConfig(dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def watched(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three checkpoints that a watcher has evaluated; not to be changed."""
+    run = tmp_path_factory.mktemp("watched") / "run"
+    for step in (100, 200, 300):
+        add_checkpoint(run, tiny_model, step)
+    watch(run, WatchConfig(evaluate=ASKED, once=True))
+    return run
+
+
+@pytest.fixture
+def run(watched: Path, tmp_path: Path) -> Path:
+    """A copy of that run."""
+    return Path(shutil.copytree(watched, tmp_path / "run"))
+
+
+def made_run(run: Path, model: Path, levels: list[float]) -> Path:
+    """Return a run whose log is made up: its checkpoints differ clearly."""
+    for entry in made_curve(levels, items=400):
+        add_checkpoint(run, model, entry.step)
+        append(run / "selection.jsonl", entry)
+    return run
+
+
+def test_the_choice_is_written_with_its_reasons_and_pinned(run: Path) -> None:
+    choice = choose(run, CONFIG)
+    written = json.loads((run / "selection.json").read_text("utf-8"))
+    assert written["decision"]["chosen"] == choice.decision.chosen == written["folder"]
+    assert written["decision"]["reasons"] and written["schema"] == 1
+    assert len(written["decision"]["candidates"]) == 3
+    assert "NaN" not in (run / "selection.json").read_text("utf-8")
+    assert (run / "selection.png").read_bytes().startswith(b"\x89PNG")
+    assert (choice.folder / PIN).is_file()
+
+
+def test_another_choice_lets_go_of_its_own_pin_alone(tiny_model: Path, tmp_path: Path) -> None:
+    run = made_run(tmp_path, tiny_model, [0.2, 0.5, 0.8])
+    pin(run / "checkpoint-100", "the user's own")
+    choose(run, CONFIG)
+    assert (run / "checkpoint-300" / PIN).is_file()
+    choose(run, replace(CONFIG, select=SelectConfig(rule="paper", window_steps=1000, lowest=1)))
+    shutil.rmtree(run / "checkpoint-300")
+    choose(run, CONFIG)
+    assert (run / "checkpoint-200" / PIN).is_file()
+    assert (run / "checkpoint-100" / PIN).read_text("utf-8") == "the user's own\n"
+
+
+def test_a_checkpoint_that_is_gone_is_not_chosen(tiny_model: Path, tmp_path: Path) -> None:
+    run = made_run(tmp_path, tiny_model, [0.2, 0.5, 0.8])
+    shutil.rmtree(run / "checkpoint-300")
+    choice = choose(run, CONFIG)
+    assert choice.decision.chosen == "checkpoint-200"
+    assert "1 checkpoints are gone from the disk and cannot be chosen" in choice.decision.reasons
+
+
+def test_report_items_that_selection_never_saw(run: Path) -> None:
+    choice = choose(run, replace(CONFIG, report=("hebench_mini_sentiment",), report_limit=5))
+    found = choice.reestimate
+    assert found is not None and found.last == "checkpoint-300"
+    assert found.chosen["hebench_mini_sentiment"].n == 5
+    if choice.decision.chosen == "checkpoint-300":
+        assert found.against_last is None
+    else:
+        assert found.against_last is not None
+        assert list(found.against_last.tasks) == ["hebench_mini_sentiment"]
+
+
+def test_the_chosen_is_compared_with_the_last_on_report_items(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    run = made_run(tmp_path, tiny_model, [0.2, 0.9, 0.3])
+    choice = choose(run, replace(CONFIG, report=("hebench_mini_sentiment",), report_limit=4))
+    assert choice.decision.chosen == "checkpoint-200"
+    assert choice.reestimate is not None and choice.reestimate.against_last is not None
+    written = json.loads((run / "selection.json").read_text("utf-8"))
+    overall = written["reestimate"]["against_last"]["overall"]
+    assert overall["tasks"] == 1 and overall["detectable"] > 0
+
+
+def test_report_items_must_not_have_chosen(run: Path) -> None:
+    with pytest.raises(ConfigError, match=f"tasks that did not choose, found {TASK}"):
+        choose(run, replace(CONFIG, report=(TASK,)))
+
+
+def test_the_average_of_the_equals_is_one_more_candidate(run: Path) -> None:
+    before = choose(run, CONFIG).decision
+    assert len(before.equals) > 1
+    choice = choose(run, replace(CONFIG, average=True))
+    (added,) = [each for each in choice.decision.candidates if each.averaged]
+    assert choice.averaged == before.equals
+    log = {entry.checkpoint: entry for entry in read_log(run / "selection.jsonl")}
+    assert log[added.checkpoint].settings["asked"] == log["checkpoint-100"].settings["asked"]
+    lines = (run / "selection.jsonl").read_bytes()
+    choose(run, replace(CONFIG, average=True))
+    assert (run / "selection.jsonl").read_bytes() == lines  # asked once
+
+
+def test_one_clear_winner_has_nothing_to_average(tiny_model: Path, tmp_path: Path) -> None:
+    run = made_run(tmp_path, tiny_model, [0.1, 0.9, 0.2])
+    said: list[str] = []
+    choice = choose(run, replace(CONFIG, average=True), said.append)
+    assert choice.averaged == () and said[0].startswith("no average")
+
+
+def test_a_log_that_does_not_say_how_it_was_made_cannot_take_an_average(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    run = made_run(tmp_path, tiny_model, [0.5, 0.5, 0.5])
+    with pytest.raises(ConfigError, match="does not say how it was evaluated"):
+        choose(run, replace(CONFIG, average=True))
+
+
+def test_the_chosen_model_is_exported_without_the_training(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    for entry in made_curve([0.2, 0.8], items=100):
+        folder = add_trainers_checkpoint(run, tiny_model, entry.step)
+        for name in ("optimizer.pt", "scheduler.pt", "rng_state_0.pth", "training_args.bin"):
+            (folder / name).write_bytes(b"x")
+        append(run / "selection.jsonl", entry)
+    choice = choose(run, CONFIG)
+    target = export(choice, tmp_path / "out" / "model")
+    assert {path.name for path in target.iterdir()} == {path.name for path in tiny_model.iterdir()}
+    with pytest.raises(ConfigError, match="expected nothing there"):
+        export(choice, target)
+    place = link(choice, tmp_path / "chosen")
+    assert place.resolve() == choice.folder.resolve()
+    assert link(choice, place).resolve() == choice.folder.resolve()
+    with pytest.raises(ConfigError, match="expected nothing there"):
+        link(choice, target)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["model"]
+
+
+def test_a_run_without_a_log_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="evaluate checkpoints first"):
+        choose(tmp_path, CONFIG)
+
+
+# ------------------------------------------------------------------ the leaderboard
+
+
+def test_checkpoints_come_to_the_board_with_their_place_in_the_run(
+    run: Path, tmp_path: Path
+) -> None:
+    board = tmp_path / "board"
+    added = put_on_board(run, board, run="he-run", chosen="checkpoint-200")
+    assert added == [f"he-run-checkpoint-{step}" for step in (100, 200, 300)]
+    models, stored = read_store(board)
+    place = models["he-run-checkpoint-200"].checkpoint
+    assert place is not None
+    assert (place.run, place.step, place.tokens, place.seed, place.loss, place.chosen) == (
+        *("he-run", 200, 20_000, 7, 0.02),
+        True,
+    )
+    assert len(live(stored)) == 3
+    assert put_on_board(run, board, run="he-run", chosen="checkpoint-200") == added
+    assert len(read_store(board)[1]) == 3  # nothing twice
+
+
+def test_a_new_choice_on_an_old_board_is_told(run: Path, tmp_path: Path) -> None:
+    board = tmp_path / "board"
+    put_on_board(run, board, run="he-run", chosen="checkpoint-200")
+    with pytest.raises(DataError, match="chosen: true, as selection says now"):
+        put_on_board(run, board, run="he-run", chosen="checkpoint-100")
+    assert len(read_models(board)) == 3
+
+
+def test_a_run_without_run_folders_has_nothing_for_the_board(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    run = made_run(tmp_path / "run", tiny_model, [0.5, 0.6])
+    with pytest.raises(DataError, match="hebench watch --once"):
+        put_on_board(run, tmp_path / "board", run="x", chosen="checkpoint-100")
+    with pytest.raises(DataError, match="slug"):
+        put_on_board(run, tmp_path / "board", run="Not A Slug", chosen="checkpoint-100")

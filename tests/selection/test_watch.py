@@ -1,0 +1,291 @@
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hebench.errors import CheckpointError, ConfigError, TaskError
+from hebench.selection import watch as watching
+from hebench.selection.evaluate import EVALS, EvaluateConfig, evaluate_folder
+from hebench.selection.found import Found, complete
+from hebench.selection.leases import lease
+from hebench.selection.log import Evaluated, append, read_log
+from hebench.selection.watch import LEASES, WatchConfig, known, retain, watch
+from hebench.train.checkpoints import MARKER, pin
+from tests.selection.made_run import TASK, add_checkpoint, made_curve, made_entry
+
+FORK = multiprocessing.get_context("fork")
+ASKED = EvaluateConfig(tasks=(TASK,), limit=2, dtype="float32")
+ONCE = WatchConfig(evaluate=ASKED, once=True, poll_seconds=0.02)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Evaluations that take no model; the names of the checkpoints evaluated, in order."""
+    seen: list[str] = []
+
+    def evaluate(found: Found, config: EvaluateConfig) -> Evaluated:
+        seen.append(found.name)
+        settings = {"asked": config.asked, "mark": found.mark}
+        return made_entry(found.step, [1.0, 0.0], settings=settings)
+
+    monkeypatch.setattr(watching, "evaluate_folder", evaluate)
+    return seen
+
+
+def test_what_is_there_is_evaluated_once(tiny_model: Path, tmp_path: Path) -> None:
+    for step in (100, 200):
+        add_checkpoint(tmp_path, tiny_model, step)
+    said: list[str] = []
+    assert watch(tmp_path, ONCE, said.append) == 2
+    assert [entry.step for entry in read_log(tmp_path / "selection.jsonl")] == [100, 200]
+    assert said[0] == "checkpoint-200: evaluating"  # the newest first
+    assert watch(tmp_path, ONCE) == 0
+    assert list((tmp_path / EVALS / LEASES).iterdir()) == []
+
+
+def test_checkpoints_are_evaluated_as_they_appear(
+    tiny_model: Path, tmp_path: Path, quick: list[str]
+) -> None:
+    def train() -> None:
+        for step in (100, 200, 300):
+            add_checkpoint(tmp_path, tiny_model, step)
+            time.sleep(0.05)
+
+    trainer = threading.Thread(target=train)
+    trainer.start()
+    config = replace(ONCE, once=False, idle_seconds=1.0)
+    assert watch(tmp_path, config) == 3
+    trainer.join()
+    assert sorted(quick) == ["checkpoint-100", "checkpoint-200", "checkpoint-300"]
+
+
+def test_a_half_written_checkpoint_is_left_alone(
+    tiny_model: Path, tmp_path: Path, quick: list[str]
+) -> None:
+    (add_checkpoint(tmp_path, tiny_model, 100) / MARKER).unlink()
+    assert watch(tmp_path, ONCE) == 0 and quick == []
+
+
+def test_a_checkpoint_that_disappears_is_a_line_and_no_end(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in (100, 200):
+        add_checkpoint(tmp_path, tiny_model, step)
+
+    def evaluate(found: Found, config: EvaluateConfig) -> Evaluated:
+        if found.step == 200:
+            shutil.rmtree(found.folder)
+        return evaluate_folder(found, config)
+
+    monkeypatch.setattr(watching, "evaluate_folder", evaluate)
+    said: list[str] = []
+    assert watch(tmp_path, ONCE, said.append) == 1
+    assert "checkpoint-200: not evaluated, it was removed meanwhile" in said
+
+
+def test_a_damaged_checkpoint_is_a_line_and_no_end(tiny_model: Path, tmp_path: Path) -> None:
+    for step in (100, 200):
+        add_checkpoint(tmp_path, tiny_model, step)
+    (tmp_path / "checkpoint-200" / "model.safetensors").write_bytes(b"x" * 64)
+    said: list[str] = []
+    assert watch(tmp_path, ONCE, said.append) == 1
+    assert any(line.startswith("checkpoint-200: not evaluated, cannot load") for line in said)
+    assert [entry.step for entry in read_log(tmp_path / "selection.jsonl")] == [100]
+
+
+def test_the_same_step_of_another_run_is_evaluated_anew(
+    tiny_model: Path, tmp_path: Path, quick: list[str]
+) -> None:
+    folder = add_checkpoint(tmp_path, tiny_model, 100)
+    watch(tmp_path, ONCE)
+    shutil.rmtree(folder)
+    add_checkpoint(tmp_path, tiny_model, 100)
+    assert watch(tmp_path, ONCE) == 0  # the same weights under the same marker
+    marker = folder / MARKER
+    marker.write_text(marker.read_text("utf-8").replace('"seed": 7', '"seed": 8'), "utf-8")
+    assert watch(tmp_path, ONCE) == 1
+    assert len(read_log(tmp_path / "selection.jsonl")) == 1
+
+
+def test_other_items_are_asked_anew(tiny_model: Path, tmp_path: Path, quick: list[str]) -> None:
+    add_checkpoint(tmp_path, tiny_model, 100)
+    watch(tmp_path, ONCE)
+    assert watch(tmp_path, replace(ONCE, evaluate=replace(ASKED, limit=5))) == 1
+
+
+def test_a_failed_task_is_asked_again_when_asked_to(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found_count = []
+
+    def evaluate(found: Found, config: EvaluateConfig) -> Evaluated:
+        found_count.append(found.name)
+        settings = {"asked": config.asked, "mark": found.mark}
+        return made_entry(found.step, [1.0], settings=settings, failed={"x": "broke"})
+
+    monkeypatch.setattr(watching, "evaluate_folder", evaluate)
+    add_checkpoint(tmp_path, tiny_model, 100)
+    said: list[str] = []
+    assert watch(tmp_path, ONCE, said.append) == 1
+    assert "checkpoint-100: x failed: broke" in said
+    assert watch(tmp_path, ONCE) == 0
+    assert watch(tmp_path, replace(ONCE, again=True)) == 1  # once, though it fails again
+    assert len(found_count) == 2
+
+
+def _watch(run: Path) -> None:
+    watch(run, ONCE)
+
+
+def test_two_watchers_do_nothing_twice(tiny_model: Path, tmp_path: Path) -> None:
+    steps = [100, 200, 300, 400]
+    for step in steps:
+        add_checkpoint(tmp_path, tiny_model, step)
+    watch(tmp_path, replace(ONCE, evaluate=replace(ASKED, limit=1)))  # imports before the fork
+    watchers = [FORK.Process(target=_watch, args=(tmp_path,)) for _ in range(2)]
+    for each in watchers:
+        each.start()
+    for each in watchers:
+        each.join()
+    assert [each.exitcode for each in watchers] == [0, 0]
+    lines = (tmp_path / "selection.jsonl").read_bytes().splitlines()
+    assert len(lines) == 2 * len(steps)  # those of one item, and each once of two
+    assert {len(e.tasks[TASK].scores) for e in read_log(tmp_path / "selection.jsonl")} == {2}
+
+
+def _die_in_the_middle(run: Path) -> None:
+    from hebench.selection import evaluate
+
+    def die(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    evaluate.read_items = die  # type: ignore[assignment]
+    watch(run, ONCE)
+
+
+def test_a_watcher_killed_loses_nothing(tiny_model: Path, tmp_path: Path) -> None:
+    add_checkpoint(tmp_path, tiny_model, 100)
+    victim = FORK.Process(target=_die_in_the_middle, args=(tmp_path,))
+    victim.start()
+    victim.join()
+    assert victim.exitcode == -signal.SIGKILL
+    assert known(tmp_path) == {} and len(list((tmp_path / EVALS / LEASES).iterdir())) == 1
+    (answers,) = tmp_path.glob(f"{EVALS}/checkpoint-100/*/answers.jsonl")
+    asked = answers.read_bytes()
+    assert watch(tmp_path, ONCE) == 1
+    assert answers.read_bytes() == asked  # nothing was asked twice
+    assert list(known(tmp_path)) == ["checkpoint-100"]
+    assert list((tmp_path / EVALS / LEASES).iterdir()) == []
+
+
+def test_work_that_was_taken_over_is_not_written_twice(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = complete(add_checkpoint(tmp_path, tiny_model, 100).parent)[0]
+    name = f"{found.name}-{ASKED.asked}"
+
+    def sleep_through(found: Found, config: EvaluateConfig) -> Evaluated:
+        (tmp_path / EVALS / LEASES / f"{name}.1").touch()  # another one took it
+        entry = made_entry(100, [1.0], settings={"asked": config.asked, "mark": found.mark})
+        append(tmp_path / "selection.jsonl", entry)
+        return entry
+
+    monkeypatch.setattr(watching, "evaluate_folder", sleep_through)
+    said: list[str] = []
+    assert watch(tmp_path, ONCE, said.append) == 0
+    assert any("taken over" in line for line in said)
+    assert len((tmp_path / "selection.jsonl").read_bytes().splitlines()) == 1
+
+
+def test_what_another_one_holds_is_waited_for(
+    tiny_model: Path, tmp_path: Path, quick: list[str]
+) -> None:
+    add_checkpoint(tmp_path, tiny_model, 100)
+    found = complete(tmp_path)[0]
+    released = threading.Event()
+
+    def hold() -> None:
+        with lease(tmp_path / EVALS / LEASES, f"{found.name}-{ASKED.asked}"):
+            released.wait(20)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    while not list((tmp_path / EVALS / LEASES).glob("checkpoint*")):
+        time.sleep(0.01)
+    threading.Timer(0.2, released.set).start()
+    assert watch(tmp_path, ONCE) == 1 and quick == ["checkpoint-100"]
+    other.join()
+
+
+# ------------------------------------------------------------------ retention
+
+
+def _run_with_scores(run: Path, model: Path, levels: list[float]) -> None:
+    log = made_curve(levels, items=400)
+    for entry in log:
+        add_checkpoint(run, model, entry.step)
+        append(run / "selection.jsonl", replace(entry, settings={}))
+
+
+def _names(run: Path) -> list[str]:
+    return [found.name.removeprefix("checkpoint-") for found in complete(run)]
+
+
+def test_the_best_and_the_last_are_kept(tiny_model: Path, tmp_path: Path) -> None:
+    _run_with_scores(tmp_path, tiny_model, [0.2, 0.5, 0.9, 0.6, 0.3, 0.1])
+    gone = retain(tmp_path, 2)
+    assert _names(tmp_path) == ["300", "400", "600"]
+    assert len(gone) == 3 and retain(tmp_path, 2) == []
+
+
+def test_pinned_half_written_and_unevaluated_ones_are_never_removed(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    _run_with_scores(tmp_path, tiny_model, [0.1, 0.2, 0.9, 0.5, 0.4])
+    pin(tmp_path / "checkpoint-100", "the paper's")
+    (tmp_path / "checkpoint-200" / MARKER).unlink()
+    for step in (450, 600):
+        add_checkpoint(tmp_path, tiny_model, step)
+    retain(tmp_path, 1)
+    assert _names(tmp_path) == ["100", "300", "450", "600"]
+    assert (tmp_path / "checkpoint-200").is_dir()
+
+
+def test_nothing_is_removed_while_the_log_cannot_be_compared(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    _run_with_scores(tmp_path, tiny_model, [0.1, 0.2, 0.9, 0.5])
+    append(tmp_path / "selection.jsonl", made_entry(200, np.ones(3)))
+    said: list[str] = []
+    assert retain(tmp_path, 1, said.append) == [] and len(_names(tmp_path)) == 4
+    assert said[0].startswith("nothing is removed: task is not the same task")
+
+
+def test_watching_keeps_what_it_is_told_to(
+    tiny_model: Path, tmp_path: Path, quick: list[str]
+) -> None:
+    for step in (100, 200, 300, 400):
+        add_checkpoint(tmp_path, tiny_model, step)
+    watch(tmp_path, replace(ONCE, keep=1))
+    assert len(_names(tmp_path)) == 2 and "400" in _names(tmp_path)
+
+
+# ------------------------------------------------------------------ refusals
+
+
+def test_what_cannot_be_watched_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="expected a run folder"):
+        watch(tmp_path / "none", ONCE)
+    with pytest.raises(TaskError, match="unknown task"):
+        watch(tmp_path, replace(ONCE, evaluate=EvaluateConfig(tasks=("hebench_none",))))
+    with pytest.raises(ConfigError, match="keep"):
+        WatchConfig(keep=0)
+    with pytest.raises(ConfigError, match="poll_seconds"):
+        WatchConfig(poll_seconds=0)
