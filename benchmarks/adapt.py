@@ -4,7 +4,8 @@
 
 All arms are calibrated by the same code on the same passages in the same order:
 
-- `distilled`: the new pieces' input rows distilled first, for `--distil-seconds`;
+- `distilled`: the new pieces' input rows distilled first, for `--distil-seconds`, and their rows
+  in the head worked out from what the teacher could write;
 - `mean`, `random`: the same extended tokenizer, new rows from the old pieces' mean or at random;
 - `original`: the base model with its own tokenizer, once for the time that `distilled` had and
   once for its text, which takes more than twice as long;

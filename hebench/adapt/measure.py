@@ -7,6 +7,9 @@ for paired differences) and `tasks/`, a run folder like any other: `hebench comp
 """
 
 import io
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +18,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hebench.adapt.recipe import MeasureConfig
+from hebench.errors import HebenchError, one_line
 from hebench.files import write_bytes_atomically
 from hebench.harness.run import EvalConfig, evaluate
 from hebench.train.checkpoints import model_sha256
@@ -22,6 +26,8 @@ from hebench.train.measure import Bits, bits_of, summary
 from hebench.train.passages import held_out
 from hebench.train.stage import StageRecord, open_stage
 from hebench.train.texts import corpus_sha256
+
+_LAUNCHER = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,20 +65,53 @@ def measure(  # noqa: PLR0913 (each is named at the call)
             torch.set_num_threads(config.threads)
         bits = _bits(config, model, heldout, out)
         if config.tasks:
-            evaluate(
-                EvalConfig(
-                    model=str(model),
-                    name=name,
-                    tasks=config.tasks,
-                    out=out / "tasks",
-                    limit=limit,
-                    dtype=config.dtype,
-                    device=config.device,
-                    batch_size=config.batch_size,
-                    backend="prefix",
-                )
+            asked_of_tasks = EvalConfig(
+                model=str(model),
+                name=name,
+                tasks=config.tasks,
+                out=out / "tasks",
+                limit=limit,
+                dtype=config.dtype,
+                device=config.device,
+                batch_size=config.batch_size,
             )
+            if launched():
+                _evaluate_apart(asked_of_tasks)
+            else:
+                evaluate(asked_of_tasks)
         return stage.finish({code: summary(found) for code, found in bits.items()})
+
+
+def _evaluate_apart(config: EvalConfig) -> None:
+    """Evaluate in a process of its own, which knows nothing of the launcher.
+
+    Here, it would wait for the other processes to share its work, and would leave accelerate's
+    state behind, which training sets up otherwise. Raises HebenchError with what it said.
+    """
+    options = {
+        "--tasks": ",".join(config.tasks),
+        "--out": str(config.out),
+        "--name": config.name,
+        "--limit": config.limit,
+        "--dtype": config.dtype,
+        "--device": config.device,
+        "--batch-size": config.batch_size,
+    }
+    given = [part for key, value in options.items() if value is not None for part in (key, value)]
+    command = [sys.executable, "-m", "hebench", "eval", config.model, *map(str, given)]
+    alone = {key: value for key, value in os.environ.items() if not _of_launcher(key)}
+    done = subprocess.run(command, env=alone, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise HebenchError(f"evaluating {config.model}: {one_line(done.stderr[-2000:])}")
+
+
+def launched() -> bool:
+    """Return whether a launcher such as torchrun started this process."""
+    return "RANK" in os.environ
+
+
+def _of_launcher(key: str) -> bool:
+    return key in _LAUNCHER or key.startswith(("TORCHELASTIC_", "ACCELERATE_", "GROUP_", "ROLE_"))
 
 
 def read_bits(folder: Path, code: str) -> Bits:

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from hebench.cli import board, data, human, scores, tasks, train
+from hebench.cli import board, data, human, scores, selection, tasks, train
 from hebench.errors import HebenchError, one_line
 
 app = typer.Typer(
@@ -30,6 +30,9 @@ app.add_typer(board.app, name="board")
 app.add_typer(human.app, name="human")
 app.add_typer(train.app, name="train")
 app.command("adapt")(train.adapt)
+app.command("select")(selection.select)
+app.command("watch")(selection.watch)
+app.command("sweep")(selection.sweep)
 
 # No room, no leave, or a path that is no file or no folder.
 _USER_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EFBIG}

@@ -168,8 +168,6 @@ def select(
         raise ConfigError(f"expected one run folder, found {len(runs)}; several go with --fitness")
     from hebench.config import build
     from hebench.selection.choose import ChooseConfig, choose
-    from hebench.selection.choose import export as export_choice
-    from hebench.selection.choose import link as link_choice
     from hebench.selection.rules import SelectConfig
 
     # Through `build`, so that a rule that does not exist is refused as in a configuration file.
@@ -190,21 +188,37 @@ def select(
         ),
         _say,
     )
-    if export:
-        _say(f"exported to {export_choice(choice, export)}")
-    if link:
-        _say(f"linked at {link_choice(choice, link)}")
-    if board:
-        from hebench.board.models_file import slugify
-        from hebench.selection.leaderboard import put_on_board
-
-        run = name or slugify(runs[0].resolve().name)
-        slugs = put_on_board(runs[0], board, run=run, chosen=choice.decision.chosen)
-        _say(f"{len(slugs)} checkpoints on {board}, as {slugs[0]} ...")
+    _publish(choice, runs[0], export=export, link=link, board=board, name=name)
     if as_json:
         print((runs[0] / "selection.json").read_text(encoding="utf-8"), end="")
     else:
         _show(choice)
+
+
+def _publish(
+    choice: "Choice",
+    folder: Path,
+    *,
+    export: Path | None,
+    link: Path | None,
+    board: Path | None,
+    name: str | None,
+) -> None:
+    """Put the chosen checkpoint, and all of them on a leaderboard, where they were asked for."""
+    from hebench.selection.choose import export as write_copy
+    from hebench.selection.choose import link as write_link
+
+    if export:
+        _say(f"exported to {write_copy(choice, export)}")
+    if link:
+        _say(f"linked at {write_link(choice, link)}")
+    if board:
+        from hebench.board.models_file import slugify
+        from hebench.selection.leaderboard import put_on_board
+
+        run = name or slugify(folder.resolve().name)
+        slugs = put_on_board(folder, board, run=run, chosen=choice.decision.chosen)
+        _say(f"{len(slugs)} checkpoints on {board}, as {slugs[0]} ...")
 
 
 def _show(choice: "Choice") -> None:

@@ -105,13 +105,15 @@ def _samples(lm: PrefixLM, task: Any, items: list[int]) -> list[Sample]:
 def undisturbed(model: Any) -> Iterator[None]:
     """Give back all that training depends on: random numbers, modes, gradients, cache flag.
 
-    Within, the model evaluates: no dropout, no autocast, and with its cache.
+    Within, the model evaluates: no dropout, with its cache, and in the precision of its weights,
+    so without autocast, also not that which accelerate wraps around `forward`.
     """
     python, numpy, torch_cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
     devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
     training = [(module, module.training) for module in model.modules()]
     wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     cache = model.config.use_cache
+    mixed = model.__dict__.pop("forward", None) if hasattr(model, "_original_forward") else None
     kind = model.device.type
     autocast = torch.is_autocast_enabled(kind)
     model.eval()
@@ -121,6 +123,8 @@ def undisturbed(model: Any) -> Iterator[None]:
         yield
     finally:
         torch.set_autocast_enabled(kind, autocast)
+        if mixed is not None:
+            model.forward = mixed
         model.config.use_cache = cache
         for module, mode in training:
             module.training = mode

@@ -3,7 +3,8 @@
     {"schema": 1, "checkpoint": "checkpoint-200", "step": 200, "tokens": 102400, "loss_nats": 3.1,
      "weights_sha256": "…", "settings": {…}, "seconds": 41.0, "failed": {},
      "tasks": {"hebench_mini_nli": {"version": "1.0", "prompt_sha256": "…", "data_sha256": "…",
-               "scores": "<float32, base64>", "clusters": null, "chance": 0.33}}}
+               "scores": "<float32, base64>", "margins": "<float32, base64>", "clusters": null,
+               "chance": 0.33}}}
 
 Every item's score stands in the line, since two checkpoints are compared item by item. Lines are
 appended whole and under a lock, so that a callback and several watchers can share a file; the
@@ -38,15 +39,17 @@ LOG_SCHEMA = 1
 class TaskItems:
     """The scores of one task's items; (n,), in the order of the task's documents.
 
-    scores: in [0, 1], NaN where an item could not be judged. clusters: codes from 0 of items that
-    are not independent; None where each stands for itself. chance: mean score of a uniform guesser,
-    None where there are no choices.
+    scores: in [0, 1], NaN where an item could not be judged. margins: the probability of the right
+    choice among the choices, None where there are none. clusters: codes from 0 of items that are
+    not independent; None where each stands for itself. chance: mean score, and margin, of a uniform
+    guesser, None where there are no choices.
     """
 
     version: str
     prompt_sha256: str
     data_sha256: str
     scores: NDArray[np.float32]
+    margins: NDArray[np.float32] | None = None
     clusters: tuple[int, ...] | None = None
     chance: float | None = None
 
@@ -67,7 +70,8 @@ class Evaluated:
     """One checkpoint with its scores: a line of the log."""
 
     checkpoint: str  # its folder, relative to the run folder
-    step: int
+    step: int  # of an average: that of its last member
+    averaged: tuple[str, ...] = ()  # the checkpoints whose mean this is; it is on no curve then
     tokens: int | None = None  # seen in training so far
     loss_nats: float | None = None  # per token
     weights_sha256: str | None = None
@@ -153,6 +157,7 @@ def _entry(content: dict[str, Any], where: str) -> Evaluated:
         values["tasks"] = {
             name: _task(task, f"{where}, {name}") for name, task in content["tasks"].items()
         }
+        values["averaged"] = tuple(content["averaged"])
         entry = Evaluated(**values)
     except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise DataError(
@@ -164,25 +169,41 @@ def _entry(content: dict[str, Any], where: str) -> Evaluated:
 
 
 def _task(content: dict[str, Any], where: str) -> TaskItems:
-    scores = np.frombuffer(base64.b64decode(content["scores"], validate=True), dtype="<f4")
-    judged = scores[~np.isnan(scores)]
-    if not scores.size or not ((judged >= 0) & (judged <= 1)).all():
-        raise DataError(f"{where}: expected scores in [0, 1], found others; remove the line")
+    scores = _numbers(content["scores"], where)
+    margins = None if content["margins"] is None else _numbers(content["margins"], where)
     clusters = content["clusters"]
+    for other in (margins, clusters):
+        if other is not None and len(other) != len(scores):
+            raise DataError(
+                f"{where}: expected {len(scores)} values, one an item, found {len(other)}; "
+                "remove the line"
+            )
     return TaskItems(
         version=content["version"],
         prompt_sha256=content["prompt_sha256"],
         data_sha256=content["data_sha256"],
         scores=scores,
+        margins=margins,
         clusters=None if clusters is None else tuple(clusters),
         chance=content["chance"],
     )
 
 
+def _numbers(packed: str, where: str) -> NDArray[np.float32]:
+    found = np.frombuffer(base64.b64decode(packed, validate=True), dtype="<f4")
+    known = found[~np.isnan(found)]
+    if not found.size or not ((known >= 0) & (known <= 1)).all():
+        raise DataError(f"{where}: expected values in [0, 1], found others; remove the line")
+    return found
+
+
+def _packed(values: NDArray[np.float32] | None) -> str | None:
+    return None if values is None else base64.b64encode(values.astype("<f4").tobytes()).decode()
+
+
 def _plain(entry: Evaluated) -> dict[str, Any]:
     tasks = {
-        name: asdict(task)
-        | {"scores": base64.b64encode(task.scores.astype("<f4").tobytes()).decode()}
+        name: asdict(task) | {"scores": _packed(task.scores), "margins": _packed(task.margins)}
         for name, task in entry.tasks.items()
     }
     values = {name: getattr(entry, name) for name in entry.__dataclass_fields__}

@@ -10,6 +10,10 @@ constraint: `confident` among the checkpoints whose guard tasks (English, say) h
     by more than `max_fall` below those of the first checkpoint, with one-sided confidence.
 votes: what people preferred; where they could not tell, the highest smoothed score.
 
+Where no checkpoint is above chance on a task of choices, its margin (see `hebench.selection.items`)
+stands in for its score, if the measure is `auto`. Checkpoints that are gone from the disk still
+tell about their neighbours, and are not chosen.
+
 Whatever chose it, the interval of the chosen checkpoint allows for the choice: the rule is applied
 again and again to curves made of the smoothed one and noise of the size that was measured, and
 what the winner's score is off by then, bias and spread, is taken off here.
@@ -20,7 +24,7 @@ what the winner's score is off by then, bias and spread, is taken off here.
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +51,7 @@ class SelectConfig:
     rule: RuleName = "confident"
     prefer: Literal["score", "earliest", "lowest_loss"] = "score"  # within the set of equals
     tasks: tuple[str, ...] = ()  # the choice rests on these; none: on all of the log
+    measure: Literal["auto", "score", "margin"] = "auto"  # auto: margins for tasks at chance
     level: float = 0.95  # of the set and of all intervals
     window_steps: int = 10_000  # paper: how far back from the last step
     lowest: int = 10  # paper: checkpoints of lowest loss
@@ -82,7 +87,8 @@ class Candidate:
     smoothed: float
     behind: float  # of the best smoothed score; 0 or more
     equal: bool  # cannot be told from the best
-    allowed: bool  # by the rule's window, guard or votes
+    allowed: bool  # by the rule's window, guard or votes, and still there
+    averaged: bool  # a mean of weights, off the curve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,21 +113,27 @@ class Decision:
     level: float = 0.95
 
 
-def decide(log: Sequence[Evaluated], config: SelectConfig) -> Decision:
+def decide(
+    log: Sequence[Evaluated], config: SelectConfig, *, present: Collection[str] | None = None
+) -> Decision:
     """Return the decision of a rule over a log's checkpoints.
 
-    Raises DataError if the log cannot be compared (see `read_table`) and ConfigError if the rule
-    leaves no checkpoint.
+    present: those that can be chosen, by name; None for all. Raises DataError if the log cannot
+    be compared (see `read_table`) and ConfigError if the rule leaves no checkpoint.
     """
     names = config.tasks or tuple(
         dict.fromkeys(n for e in log for n in [*e.tasks, *e.failed] if n not in config.guard)
     )
     table = read_table(log, (*names, *config.guard))
+    reasons = [f"{len(table.entries)} checkpoints on {len(names)} tasks, {_items(table)} items"]
+    by_margin = _by_margin(table.of(names), config)
+    if by_margin:
+        table = read_table(log, (*names, *config.guard), by_margin=by_margin)
+        reasons.append(f"by the probability of the right choice: {', '.join(by_margin)}")
     chosen_by = table.of(names)
-    reasons = [f"{len(table.entries)} checkpoints on {len(names)} tasks, {_items(chosen_by)} items"]
     if table.left_out:
         reasons.append(f"{len(table.left_out)} checkpoints left out, see left_out")
-    allowed = _allowed(table, chosen_by, config, reasons)
+    allowed = _present(table, _allowed(table, config, reasons), present, reasons)
     view = _view(chosen_by, allowed, config.level)
     return _decision(view, _pick(view, config, reasons), config, reasons)
 
@@ -154,9 +166,48 @@ def _view(table: Table, allowed: NDArray[np.bool_], level: float) -> _View:
     )
 
 
-def _allowed(
-    table: Table, chosen_by: Table, config: SelectConfig, reasons: list[str]
+def _by_margin(table: Table, config: SelectConfig) -> list[str]:
+    """Return the tasks whose margins are looked at in place of their scores."""
+    able = [
+        name
+        for name in table.items
+        if all(e.tasks[name].margins is not None for e in table.entries)
+    ]
+    if config.measure == "margin":
+        lacking = [name for name in table.items if name not in able]
+        if lacking:
+            raise ConfigError(
+                f"measure margin needs tasks of choices, and {', '.join(lacking)} is none in this "
+                "log; leave it out with --tasks, or take measure auto"
+            )
+        return able
+    if config.measure == "score":
+        return []
+    return [name for name in able if _at_chance(table.of((name,)), config.level)]
+
+
+def _present(
+    table: Table,
+    allowed: NDArray[np.bool_],
+    present: Collection[str] | None,
+    reasons: list[str],
 ) -> NDArray[np.bool_]:
+    """Return which of the allowed checkpoints are still there, (M,)."""
+    if present is None:
+        return allowed
+    here = np.array([entry.checkpoint in present for entry in table.entries])
+    gone = int((allowed & ~here).sum())
+    if not (allowed & here).any():
+        raise ConfigError(
+            f"expected one of the {allowed.sum()} evaluated checkpoints on the disk, found none; "
+            "they were removed since: train with more of them kept, or watch with --keep"
+        )
+    if gone:
+        reasons.append(f"{gone} checkpoints are gone from the disk and cannot be chosen")
+    return np.asarray(allowed & here)
+
+
+def _allowed(table: Table, config: SelectConfig, reasons: list[str]) -> NDArray[np.bool_]:
     """Return which checkpoints the rule considers, (M,)."""
     count = len(table.entries)
     if config.rule == "paper":
@@ -274,6 +325,7 @@ def _decision(view: _View, place: int, config: SelectConfig, reasons: list[str])
             behind=max(0.0, best - float(view.smooth[i])),
             equal=bool(view.equal[i]),
             allowed=bool(view.allowed[i]),
+            averaged=bool(entry.averaged),
         )
         for i, entry in enumerate(table.entries)
     )
@@ -284,8 +336,8 @@ def _decision(view: _View, place: int, config: SelectConfig, reasons: list[str])
         step=chosen.step,
         score=chosen.score,
         flattery=bias,
-        low=min(1.0, max(0.0, chosen.score - high)),
-        high=min(1.0, max(0.0, chosen.score - low)),
+        low=float(np.clip(chosen.score - high, 0, 1)),
+        high=float(np.clip(chosen.score - low, 0, 1)),
         detectable=minimum_detectable(_typical_error(table.covariance), config.level),
         equals=tuple(c.checkpoint for c in candidates if c.equal),
         at_chance=view.at_chance,
@@ -314,10 +366,10 @@ def _errors_of_choice(view: _View, place: int, config: SelectConfig) -> tuple[fl
         picked = curves.argmax(axis=1)
     errors = noise[np.arange(DRAWS), picked]
     tail = (1 - config.level) / 2
+    if table.dof <= 0:  # one independent unit says nothing of its own error
+        return float(errors.mean()), -math.inf, math.inf
     # Few independent units: the noise itself is known badly, so the tails move out as t's do.
-    wider = (
-        stats.t.ppf(1 - tail, table.dof) / stats.norm.ppf(1 - tail) if table.dof > 0 else math.inf
-    )
+    wider = stats.t.ppf(1 - tail, table.dof) / stats.norm.ppf(1 - tail)
     bias = float(errors.mean())
     low, high = (bias + wider * (float(q) - bias) for q in np.quantile(errors, [tail, 1 - tail]))
     return bias, low, high
@@ -337,9 +389,15 @@ def _at_chance(table: Table, level: float) -> bool:
     expected = float(np.mean([chance or 0.0 for chance in table.chance.values()]))
     if all(chance is None for chance in table.chance.values()):
         return bool((table.scores <= 0).all())
-    critical = simultaneous_critical(table.covariance, dof=table.dof, level=level)
     errors = np.sqrt(np.diag(table.covariance))
-    return bool((table.scores - critical * errors <= expected).all())
+    above = float(((table.scores - expected) / errors).max())
+    # Bounds that need no draws settle most cases: of one checkpoint alone, and Bonferroni's.
+    tail, freedom = (1 - level) / 2, max(1.0, table.dof)
+    if above <= stats.t.isf(tail, freedom):
+        return True
+    if above > stats.t.isf(tail / len(errors), freedom):
+        return False
+    return above <= simultaneous_critical(table.covariance, dof=table.dof, level=level)
 
 
 def _losses(table: Table) -> Floats:

@@ -10,7 +10,7 @@ Letters: M checkpoints, T tasks, N items of a task.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -41,6 +41,11 @@ class Table:
         """Return the steps, (M,)."""
         return np.array([entry.step for entry in self.entries], dtype=np.float64)
 
+    @property
+    def on_curve(self) -> NDArray[np.int64]:
+        """Return the places of the run's own checkpoints: an average has no place on its curve."""
+        return np.flatnonzero([not entry.averaged for entry in self.entries])
+
     @cached_property
     def means(self) -> Floats:
         """Return the mean score of each checkpoint on each task, (M, T)."""
@@ -68,13 +73,14 @@ class Table:
 
         In units of the median distance between checkpoints; None with too few of them.
         """
-        if len(self.entries) < ENOUGH:
+        if len(self.on_curve) < ENOUGH:
             return None
+        steps, scores = self.steps[self.on_curve], self.scores[self.on_curve]
         losses = []
         for bandwidth in BANDWIDTHS:
-            smoother = local_lines(self.steps, bandwidth)
+            smoother = local_lines(steps, bandwidth)
             left = 1 - np.diag(smoother)
-            residuals = (self.scores - smoother @ self.scores) / np.where(left > 1e-9, left, np.nan)
+            residuals = (scores - smoother @ scores) / np.where(left > 1e-9, left, np.nan)
             losses.append(float((residuals**2).mean()))
         known = np.where(np.isnan(losses), math.inf, losses)
         return BANDWIDTHS[int(np.argmin(known))] if np.isfinite(known).any() else None
@@ -87,14 +93,17 @@ class Table:
         lines beyond the noise of the items is such difference; of each point's distance from its
         line the share that is, on average, true stays (as in James and Stein 1961).
         """
-        identity = np.eye(len(self.entries))
+        whole = np.eye(len(self.entries))
         if self.bandwidth is None:
-            return identity
-        lines = local_lines(self.steps, self.bandwidth)
-        rest = identity - lines
-        scatter = float(((rest @ self.scores) ** 2).sum())
-        noise = float(np.trace(rest @ self.covariance @ rest.T))
-        return lines + (max(0.0, 1 - noise / scatter) if scatter > 0 else 0.0) * rest
+            return whole
+        on = self.on_curve
+        lines = local_lines(self.steps[on], self.bandwidth)
+        rest = np.eye(len(on)) - lines
+        scatter = float(((rest @ self.scores[on]) ** 2).sum())
+        noise = float(((rest @ self.covariance[np.ix_(on, on)]) * rest).sum())  # a trace
+        kept = max(0.0, 1 - noise / scatter) if scatter > 0 else 0.0
+        whole[np.ix_(on, on)] = lines + kept * rest
+        return whole
 
     def of(self, tasks: Sequence[str]) -> "Table":
         """Return the table with these tasks alone."""
@@ -107,10 +116,13 @@ class Table:
         )
 
 
-def read_table(log: Sequence[Evaluated], tasks: Sequence[str] = ()) -> Table:
+def read_table(
+    log: Sequence[Evaluated], tasks: Sequence[str] = (), *, by_margin: Collection[str] = ()
+) -> Table:
     """Return the table of a log's checkpoints, over `tasks` or over all that the log names.
 
-    A checkpoint that lacks a task, or has no judged item in it, is left out with the reason.
+    by_margin: tasks whose margins stand in for their scores; all lines have to have them. A
+    checkpoint that lacks a task, or has no judged item in it, is left out with the reason.
     Raises DataError if a task is in no line, if its version, prompts or data changed within the
     log, or if no checkpoint is left.
     """
@@ -135,7 +147,13 @@ def read_table(log: Sequence[Evaluated], tasks: Sequence[str] = ()) -> Table:
     return Table(
         entries=entries,
         items={
-            name: np.array([entry.tasks[name].scores for entry in entries], dtype=np.float64)
+            name: np.array(
+                [
+                    entry.tasks[name].margins if name in by_margin else entry.tasks[name].scores
+                    for entry in entries
+                ],
+                dtype=np.float64,
+            )
             for name in wanted
         },
         codes={name: _codes(first[name]) for name in wanted},

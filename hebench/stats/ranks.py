@@ -90,7 +90,8 @@ def mean_covariance(scores: Floats, codes: Integers) -> Floats:
     """
     products, units = _products(scores, codes)
     own = np.diag(products)
-    return np.asarray(products + np.diag(np.maximum(own, 1.0 / units**2) - own))
+    unknown = (own <= ROUNDING) | (units == 1)
+    return np.asarray(products + np.diag(np.where(unknown, 1.0 / units**2, own) - own))
 
 
 def _products(scores: Floats, codes: Integers) -> tuple[Floats, Integers]:

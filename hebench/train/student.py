@@ -40,6 +40,14 @@ class Aligned:
     new_places: list[int]  # (W,), into `new`
 
 
+@dataclass(frozen=True, kw_only=True)
+class Followed:
+    """Final hidden states in text that the new tokenizer has cut."""
+
+    states: Tensor  # (S, D)
+    following: Tensor  # (S,), the new tokenizer's token after each
+
+
 class Student:
     """The frozen body with an input table whose new rows train; with old ids it is the teacher."""
 
@@ -115,6 +123,25 @@ class TeacherStates:
                 start += count
         rows = np.concatenate([self._states[self._span[i]] for i in indices])
         return torch.from_numpy(rows.astype(np.float32)).to(self._student.model.device)
+
+    def followed(self, count: int) -> Followed:
+        """Return known states with the new token after each, fp32, on the CPU.
+
+        Of the first texts that are known, until there are `count` of them; there may be none.
+        """
+        states: list[Any] = [np.zeros((0, self._states.shape[1]), np.float32)]
+        tokens: list[int] = []
+        for i in np.flatnonzero(self._known).tolist():
+            text = self._texts[i]
+            inside = [k for k, place in enumerate(text.new_places) if place + 1 < len(text.new)]
+            states.append(self._states[self._span[i]][inside].astype(np.float32))
+            tokens += [text.new[text.new_places[k] + 1] for k in inside]
+            if len(tokens) >= count:
+                break
+        return Followed(
+            states=torch.from_numpy(np.concatenate(states)),
+            following=torch.tensor(tokens, dtype=torch.long),
+        )
 
 
 def _mapped(path: Path, dtype: Any, shape: tuple[int, ...]) -> Any:

@@ -107,6 +107,7 @@ def test_every_save_is_evaluated_and_the_loggers_are_told(trained: tuple[Path, S
     assert all(line["hebench/overhead"] > 0 and f"hebench/{TASK}" in line for line in told)
 
 
+@pytest.mark.slow
 def test_the_folder_asked_later_gives_the_same_scores_and_is_not_asked_again(
     trained: tuple[Path, Seen],
 ) -> None:

@@ -76,6 +76,7 @@ def test_a_checkpoint_that_is_gone_is_not_chosen(tiny_model: Path, tmp_path: Pat
     assert "1 checkpoints are gone from the disk and cannot be chosen" in choice.decision.reasons
 
 
+@pytest.mark.slow
 def test_report_items_that_selection_never_saw(run: Path) -> None:
     choice = choose(run, replace(CONFIG, report=("hebench_mini_sentiment",), report_limit=5))
     found = choice.reestimate

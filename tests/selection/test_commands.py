@@ -34,6 +34,7 @@ def run(tiny_model: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_watch_then_select_prints_the_decision(run: Path, tmp_path: Path) -> None:
     arguments = ("--tasks", TASK, "--limit", 3, "--dtype", "float32")
     assert "2 checkpoints evaluated" in run_command("watch", run, "--once", *arguments)

@@ -89,6 +89,7 @@ def test_a_model_in_memory_is_asked_the_same(tiny_model: Path, tmp_path: Path) -
     assert ours is not None and ours == pytest.approx(theirs, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_processes_share_the_items_and_together_have_all(tiny_model: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)

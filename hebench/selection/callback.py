@@ -1,0 +1,220 @@
+"""Evaluate in the middle of training: one line for any Hugging Face Trainer.
+
+    trainer.add_callback(HebenchCallback(trainer))
+
+At every save (or every so many steps) the tasks are asked of the model as it stands, the scores go
+to the Trainer's loggers (TensorBoard, W&B, trackio: whatever it reports to) as `hebench/<task>`
+and, with every item, to `selection.jsonl` in the output folder. Training is what it would have
+been without: the same numbers, to the bit (`hebench.harness.live.undisturbed`).
+
+It costs time, and says how much: `hebench/overhead`. An evaluation that would take more than
+`max_overhead` of the training time so far is left out; `hebench watch RUN --once` makes up for it.
+The first one runs in any case, since nothing is known of its cost before.
+
+Data-parallel processes (DDP, DeepSpeed ZeRO-1 and 2) share the items. Where no process holds the
+whole model (ZeRO-3, FSDP) it refuses at the start and names the way out.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from hebench.errors import ConfigError
+from hebench.harness.live import Asked, Share, ask, undisturbed
+from hebench.selection.evaluate import EvaluateConfig, evaluated_samples, leaf_tasks, settings_of
+from hebench.selection.found import PREFIX, look
+from hebench.selection.log import LOG_NAME, Evaluated, append
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class HebenchCallback(TrainerCallback):  # type: ignore[misc]
+    """A Trainer's callback that evaluates the model in training; see the module."""
+
+    def __init__(  # noqa: PLR0913 (all but the first are named at the call)
+        self,
+        trainer: Any = None,
+        *,
+        tasks: Sequence[str] = ("hebench_select",),
+        limit: int | None = None,
+        every: int | None = None,
+        max_overhead: float = 0.05,
+        batch_size: int = 8,
+        start_step: int = 0,
+        include: Sequence[Path] = (),
+    ) -> None:
+        """Take the trainer whose loggers are told; None writes `selection.jsonl` alone.
+
+        limit: items a task; None for all. every: steps between evaluations; None for every save.
+        max_overhead: share of the training time, math.inf for no bound. batch_size: requests a
+        forward pass, where nothing can be shared. start_step: what a run that goes on from another
+        one's weights adds to the Trainer's steps.
+        """
+        if not max_overhead > 0 or (every is not None and every < 1):
+            raise ConfigError("expected max_overhead above 0 and every of 1 step or more")
+        self.config = EvaluateConfig(
+            tasks=tuple(tasks), limit=limit, batch_size=batch_size, include=tuple(include)
+        )
+        self.spent = 0.0  # seconds of evaluation
+        self.left_out: list[int] = []  # steps that would have cost too much
+        self._trainer, self._every, self._start = trainer, every, start_step
+        self._max, self._last, self._begun = max_overhead, math.nan, math.nan
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Refuse what cannot work, and tasks that do not load, before hours are spent."""
+        _refuse_sharded(args, kwargs["model"])
+        leaf_tasks(self.config)
+        self._begun = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Evaluate every so many steps, if that was asked for."""
+        if self._every and state.global_step % self._every == 0:
+            self._evaluate(args, state, kwargs)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Evaluate what was just saved, unless the steps were chosen otherwise."""
+        if self._every is None:
+            self._evaluate(args, state, kwargs)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Say what it cost, and what was left out for its cost."""
+        if not state.is_world_process_zero:
+            return
+        _LOGGER.warning("hebench: evaluation took %.1f%% of training time", 100 * self.overhead)
+        if self.left_out:
+            _LOGGER.warning(
+                "hebench: %d evaluations were left out to stay within %.0f%%; "
+                "`hebench watch %s --once` makes up for them",
+                len(self.left_out),
+                100 * self._max,
+                args.output_dir,
+            )
+
+    @property
+    def overhead(self) -> float:
+        """Return the seconds of evaluation over those of training alone, so far."""
+        return self.spent / max(time.perf_counter() - self._begun - self.spent, 1e-9)
+
+    def _evaluate(self, args: Any, state: Any, kwargs: dict[str, Any]) -> None:
+        step = state.global_step + self._start
+        if not _told_by_first(self._can_pay()):
+            self.left_out.append(step)
+            return
+        clock = time.perf_counter()
+        entry = self._entry(args, state, step, kwargs)
+        self._last = time.perf_counter() - clock
+        self.spent += self._last
+        if state.is_world_process_zero:
+            append(Path(args.output_dir) / LOG_NAME, entry)
+        if self._trainer is not None:
+            found = {f"hebench/{name}": task.score for name, task in entry.tasks.items()}
+            total = {"hebench/score": entry.score, "hebench/overhead": self.overhead}
+            self._trainer.log(found | total)
+        for name, reason in entry.failed.items():
+            _LOGGER.warning("hebench: step %d: %s failed: %s", step, name, reason)
+
+    def _can_pay(self) -> bool:
+        if math.isnan(self._last):
+            return True
+        trained = time.perf_counter() - self._begun - self.spent
+        return self.spent + self._last <= self._max * trained
+
+    def _entry(self, args: Any, state: Any, step: int, kwargs: dict[str, Any]) -> Evaluated:
+        clock, config, model = time.perf_counter(), self.config, kwargs["model"]
+        rank, count = _place()
+        with undisturbed(model):
+            own = ask(
+                model,
+                _tokenizer(kwargs),
+                config.tasks,
+                limit=config.limit,
+                batch_size=config.batch_size,
+                seed=config.seed,
+                include=config.include,
+                share=Share(rank=rank, count=count),
+            )
+        asked = _together(own)
+        # Only what this very save wrote: a folder of that name may be of an earlier run.
+        saved = look(Path(args.output_dir) / f"{PREFIX}{step}") if self._every is None else None
+        losses = [line["loss"] for line in state.log_history if "loss" in line]
+        return Evaluated(
+            checkpoint=f"{PREFIX}{step}",
+            step=step,
+            tokens=saved.tokens if saved else None,
+            loss_nats=saved.loss_nats if saved else (losses[-1] if losses else None),
+            settings=settings_of(config, saved.mark if saved else None)
+            | {"dtype": str(model.dtype).removeprefix("torch."), "device": str(model.device)},
+            seconds=round(time.perf_counter() - clock, 1),
+            tasks=evaluated_samples(asked.samples, asked.versions),
+            failed=asked.failed,
+        )
+
+
+def _tokenizer(kwargs: dict[str, Any]) -> Any:
+    tokenizer = kwargs.get("processing_class")
+    if tokenizer is None:
+        raise ConfigError(
+            "expected the Trainer to have the tokenizer, found none; give it as processing_class"
+        )
+    return tokenizer
+
+
+def _refuse_sharded(args: Any, model: Any) -> None:
+    """Raise ConfigError where a process has a part of the model only, by settings or by look."""
+    plugin = getattr(args, "deepspeed_plugin", None)
+    parts = ""
+    if (plugin is not None and plugin.zero_stage == 3) or any(
+        hasattr(parameter, "ds_id") for parameter in model.parameters()
+    ):
+        parts = "DeepSpeed ZeRO-3"
+    elif (
+        getattr(args, "fsdp", None)
+        or any(hasattr(parameter, "placements") for parameter in model.parameters())
+        or any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules())
+    ):
+        parts = "FSDP"
+    if parts:
+        raise ConfigError(
+            f"expected each process to hold the whole model, found it in parts ({parts}); leave "
+            f"HebenchCallback out and run `hebench watch {args.output_dir}` beside the training"
+        )
+
+
+def _place() -> tuple[int, int]:
+    """Return this process's rank and the number of processes."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+def _told_by_first(value: bool) -> bool:
+    """Return the first process's value in all: their clocks differ, and all must do the same."""
+    if _place()[1] == 1:
+        return value
+    found = [value]
+    torch.distributed.broadcast_object_list(found, src=0)
+    return found[0]
+
+
+def _together(own: Asked) -> Asked:
+    """Return what all processes found, the same in each."""
+    if _place()[1] == 1:
+        return own
+    shares: list[Any] = [None] * _place()[1]
+    torch.distributed.all_gather_object(shares, own)
+    failed = {name: why for share in shares for name, why in share.failed.items()}
+    samples = {
+        name: sorted(
+            (sample for share in shares for sample in share.samples[name]),
+            key=lambda sample: int(sample["doc_id"]),
+        )
+        for name in own.versions
+        if name not in failed
+    }
+    return Asked(samples=samples, versions=own.versions, failed=failed)

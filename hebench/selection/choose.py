@@ -1,0 +1,268 @@
+"""Choose a run's checkpoint from its log, and say what it is worth on items that chose nothing.
+
+    hebench select runs/he/pretrain --report hebench --export models/he
+
+    RUN/selection.json   the decision with its reasons, and the re-estimate
+    RUN/selection.png    the curve, the set of equals and the choice
+
+The chosen checkpoint is pinned, so that neither the training's rotation nor a watcher removes it.
+"""
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from hebench.board.compare_runs import RunComparison, compare_runs
+from hebench.board.extract import extract
+from hebench.board.read import read_run
+from hebench.board.summary import interval_of
+from hebench.config import plain
+from hebench.errors import CheckpointError, ConfigError
+from hebench.files import write_atomically, write_bytes_atomically
+from hebench.records import RunRecord
+from hebench.selection.average import average, averages
+from hebench.selection.evaluate import (
+    EvaluateConfig,
+    evaluate_folder,
+    leaf_tasks,
+    run_folder,
+    units,
+)
+from hebench.selection.found import Found, complete, is_done, look
+from hebench.selection.log import LOG_NAME, Evaluated, append, read_log
+from hebench.selection.picture import picture
+from hebench.selection.rules import Decision, SelectConfig, decide
+from hebench.stats.intervals import Interval
+from hebench.train.checkpoints import MARKER, PIN, pin, unpin
+
+DECISION_NAME = "selection.json"
+PICTURE_NAME = "selection.png"
+DECISION_SCHEMA = 1
+_REASON = "chosen by hebench select"
+# What a checkpoint holds beside the model, by the start of its name: not exported.
+_OF_TRAINING = (
+    *("optimizer", "scheduler", "rng_state", "scaler", "trainer_state", "training_args"),
+    *("global_step", "zero_to_fp32", "latest", MARKER, PIN),
+)
+Announce = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChooseConfig:
+    """How to choose, and what to find out about the choice."""
+
+    select: SelectConfig = field(default_factory=SelectConfig)
+    average: bool = False  # the mean of the set of equals is one more candidate
+    report: tuple[str, ...] = ()  # tasks that chose nothing, on which chosen and last are compared
+    report_limit: int | None = None  # items of a report task; None for all
+    device: str = "cpu"  # of evaluations, as torch names it
+    dtype: str = "bfloat16"  # of the weights on report tasks
+    batch_size: int = 8
+    include: tuple[Path, ...] = ()  # further task folders
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reestimate:
+    """The chosen checkpoint on items that selection never saw."""
+
+    chosen: dict[str, Interval]  # by task
+    last: str  # the checkpoint that it is compared with
+    against_last: RunComparison | None  # chosen less last, item by item; None: it is the last
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What `selection.json` holds."""
+
+    decision: Decision
+    averaged: tuple[str, ...]  # members of the average that was a candidate, () if none was
+    reestimate: Reestimate | None
+    folder: Path  # of the chosen checkpoint
+
+
+def choose(run: Path, config: ChooseConfig, announce: Announce = lambda _: None) -> Choice:
+    """Return the choice of a run folder's checkpoint, written to `selection.json` as well.
+
+    Raises DataError if there is no log or it cannot be compared, ConfigError if no evaluated
+    checkpoint is left or a report task was selected by.
+    """
+    log = read_log(run / LOG_NAME)
+    there = {found.name: found for found in [*complete(run), *averages(run)]}
+    decision = decide(log, config.select, present=there)
+    averaged: tuple[str, ...] = ()
+    if config.average:
+        added = _averaged(run, log, decision, there, config, announce)
+        if added is not None:
+            averaged = added.averaged
+            there[added.name] = added
+            decision = decide(read_log(run / LOG_NAME), config.select, present=there)
+    chosen = there[decision.chosen]
+    reestimate = None
+    if config.report:
+        last = max(complete(run), key=lambda found: found.step, default=chosen)
+        reestimate = _reestimate(chosen, last, decision, config, announce)
+    choice = Choice(
+        decision=decision, averaged=averaged, reestimate=reestimate, folder=chosen.folder
+    )
+    _write(run, choice)
+    _pin_alone(chosen, there.values())
+    return choice
+
+
+def export(choice: Choice, target: Path) -> Path:
+    """Copy the chosen checkpoint's model, without what belongs to the training, to a new folder.
+
+    Raises ConfigError if something stands there.
+    """
+    _require_free(target)
+    aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        aside.mkdir(parents=True)
+        for path in sorted(choice.folder.iterdir()):
+            if path.is_file() and not path.name.startswith(_OF_TRAINING):
+                shutil.copyfile(path, aside / path.name)
+        aside.rename(target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return target
+
+
+def link(choice: Choice, target: Path) -> Path:
+    """Make `target` a symbolic link to the chosen checkpoint; one that is there is replaced.
+
+    Raises ConfigError if something else stands there.
+    """
+    if not target.is_symlink():
+        _require_free(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    aside.symlink_to(os.path.relpath(choice.folder, target.parent))
+    aside.replace(target)
+    return target
+
+
+def _require_free(target: Path) -> None:
+    if target.exists() or target.is_symlink():
+        raise ConfigError(f"{target}: expected nothing there, found something; choose another name")
+
+
+def _averaged(  # noqa: PLR0913, PLR0917 (what `choose` knows)
+    run: Path,
+    log: Sequence[Evaluated],
+    decision: Decision,
+    there: dict[str, Found],
+    config: ChooseConfig,
+    announce: Announce,
+) -> Found | None:
+    """Make and evaluate the mean of the set of equals; None where that is one checkpoint."""
+    members = [there[name] for name in decision.equals if not there[name].averaged]
+    if len(members) < 2:
+        announce("no average: fewer than two checkpoints cannot be told from the best")
+        return None
+    found = average([member.folder for member in members], run)
+    lines = {entry.checkpoint: entry for entry in log}
+    asked = _asked_as(lines[members[-1].name], config)
+    if not is_done(found, lines, asked.asked):
+        announce(f"{found.name}: evaluating")
+        append(run / LOG_NAME, evaluate_folder(found, asked))
+    return found
+
+
+def _asked_as(entry: Evaluated, config: ChooseConfig) -> EvaluateConfig:
+    """Return the configuration by which a line of the log came about."""
+    settings = entry.settings
+    try:
+        return EvaluateConfig(
+            tasks=tuple(settings["tasks"]),
+            limit=settings["limit"],
+            dtype=settings["dtype"],
+            device=config.device,
+            batch_size=settings["batch_size"],
+            seed=settings["seed"],
+            include=config.include,
+        )
+    except KeyError as error:
+        raise ConfigError(
+            f"{entry.checkpoint}: its line of {LOG_NAME} does not say how it was evaluated "
+            f"({error} is missing), so an average cannot be evaluated alike; leave --average out"
+        ) from error
+
+
+def _reestimate(
+    chosen: Found, last: Found, decision: Decision, config: ChooseConfig, announce: Announce
+) -> Reestimate:
+    asked = EvaluateConfig(
+        tasks=config.report,
+        limit=config.report_limit,
+        dtype=config.dtype,
+        device=config.device,
+        batch_size=config.batch_size,
+        include=config.include,
+    )
+    seen = sorted(set(leaf_tasks(asked)) & {*decision.tasks, *config.select.guard})
+    if seen:
+        raise ConfigError(
+            f"--report: expected tasks that did not choose, found {', '.join(seen)}; scores that "
+            "chose flatter what they chose"
+        )
+    records, intervals = {}, {}
+    for found in dict.fromkeys((chosen, last)):
+        announce(f"{found.name}: evaluating on {', '.join(config.report)}")
+        entry = evaluate_folder(found, asked)
+        if entry.failed:
+            task, reason = next(iter(entry.failed.items()))
+            raise ConfigError(f"--report: {task} failed on {found.name}: {reason}; leave it out")
+        folders = [run_folder(found, unit) for unit in units(asked)]
+        records[found.name] = _record(folders)
+        intervals[found.name] = {
+            name: interval_of(scores)
+            for folder in folders
+            for name, scores in read_run(folder).tasks.items()
+        }
+    same = chosen.name == last.name
+    return Reestimate(
+        chosen=intervals[chosen.name],
+        last=last.name,
+        against_last=None if same else compare_runs(records[chosen.name], records[last.name]),
+    )
+
+
+def _record(folders: Sequence[Path]) -> RunRecord:
+    """Return several run folders of one model as one record."""
+    found = [extract(folder, model="run", added="2000-01-01") for folder in folders]
+    return replace(
+        found[0], tasks={key: task for each in found for key, task in each.tasks.items()}
+    )
+
+
+def _write(run: Path, choice: Choice) -> None:
+    content = {"schema": DECISION_SCHEMA} | plain(choice) | {"folder": choice.folder.name}
+    text = json.dumps(_finite(content), ensure_ascii=False, indent=2, default=float)
+    write_atomically(run / DECISION_NAME, text + "\n")
+    write_bytes_atomically(run / PICTURE_NAME, picture(choice.decision))
+
+
+def _finite(value: Any) -> Any:
+    """Return a value for JSON, in which what is no number is null."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _pin_alone(chosen: Found, others: Iterable[Found]) -> None:
+    """Pin the chosen checkpoint, and let go what an earlier choice pinned."""
+    for found in others:
+        path = found.folder / PIN
+        if found != chosen and path.is_file() and path.read_text("utf-8").strip() == _REASON:
+            unpin(found.folder)
+    if look(chosen.folder) is None:
+        raise CheckpointError(f"{chosen.folder}: expected the chosen checkpoint, found it removed")
+    if not (chosen.folder / PIN).exists():
+        pin(chosen.folder, _REASON)
