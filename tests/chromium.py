@@ -24,6 +24,6 @@ def launched() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("needs Chromium: install Debian's package chromium")
     with sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        found = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=120_000)
         yield found
         found.close()

@@ -82,27 +82,39 @@ def measure(  # noqa: PLR0913 (each is named at the call)
         return stage.finish({code: summary(found) for code, found in bits.items()})
 
 
-def _evaluate_apart(config: EvalConfig) -> None:
-    """Evaluate in a process of its own, which knows nothing of the launcher.
+def hebench_apart(*arguments: str | int | Path) -> None:
+    """Run a `hebench` command in a process of its own, which knows nothing of the launcher.
 
-    Here, it would wait for the other processes to share its work, and would leave accelerate's
-    state behind, which training sets up otherwise. Raises HebenchError with what it said.
+    Here, an evaluation would wait for the other processes to share its work, and would leave
+    accelerate's state behind, which training sets up otherwise. Raises HebenchError with what
+    the command said.
     """
-    options = {
-        "--tasks": ",".join(config.tasks),
-        "--out": str(config.out),
-        "--name": config.name,
-        "--limit": config.limit,
-        "--dtype": config.dtype,
-        "--device": config.device,
-        "--batch-size": config.batch_size,
-    }
-    given = [part for key, value in options.items() if value is not None for part in (key, value)]
-    command = [sys.executable, "-m", "hebench", "eval", config.model, *map(str, given)]
+    command = [sys.executable, "-m", "hebench", *map(str, arguments)]
     alone = {key: value for key, value in os.environ.items() if not _of_launcher(key)}
     done = subprocess.run(command, env=alone, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise HebenchError(f"evaluating {config.model}: {one_line(done.stderr[-2000:])}")
+        raise HebenchError(f"hebench {arguments[0]}: {one_line(done.stderr[-2000:])}")
+
+
+def _evaluate_apart(config: EvalConfig) -> None:
+    limit = () if config.limit is None else ("--limit", config.limit)
+    hebench_apart(
+        "eval",
+        config.model,
+        "--tasks",
+        ",".join(config.tasks),
+        "--out",
+        config.out,
+        "--name",
+        config.name or config.model,
+        "--dtype",
+        config.dtype,
+        "--device",
+        config.device,
+        "--batch-size",
+        config.batch_size,
+        *limit,
+    )
 
 
 def launched() -> bool:

@@ -16,6 +16,8 @@ from typing import Any
 
 from hebench.config import build, read_yaml
 from hebench.errors import ConfigError
+from hebench.selection.choose import ChooseConfig
+from hebench.selection.evaluate import EvaluateConfig
 from hebench.train.calibrate import CalibrateConfig
 from hebench.train.corpus import CorpusConfig
 from hebench.train.distil import DistilConfig
@@ -53,6 +55,14 @@ class MeasureConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SelectionConfig:
+    """How one of pre-training's checkpoints is chosen."""
+
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    choose: ChooseConfig = field(default_factory=ChooseConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """An adaptation: a model, a language, and the stages between."""
 
@@ -68,6 +78,7 @@ class Recipe:
     distil: DistilConfig
     calibrate: CalibrateConfig
     pretrain: PretrainConfig
+    selection: SelectionConfig | None = None  # None: the last checkpoint goes on
     sft: SftConfig | None = None
     dpo: DpoConfig | None = None
     measure: MeasureConfig = field(default_factory=MeasureConfig)

@@ -2,6 +2,7 @@
 
     RUN/recipe.json   what was asked
     RUN/corpus/ tokenizer/ distil/ calibrate/ pretrain/ sft/ dpo/   the stages
+    RUN/pretrain/selection.json, chosen/                            the checkpoint that goes on
     RUN/scores/base/ distil/ ... dpo/                               what the model was worth
     RUN/adapt.json adapt.md adapt.png                               all of it side by side
 
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hebench.adapt.measure import measure
+from hebench.adapt.pick import selected
 from hebench.adapt.recipe import DEMO_MODEL, TINY_MODEL, Recipe, recipes_folder
 from hebench.adapt.report import Point, Report, make_report, write_report
 from hebench.config import plain
@@ -118,6 +120,9 @@ class _Run:
     ) -> None:
         self._stage(name, run)
         self.model = self.out / name / "model"
+        if name == "pretrain" and self.recipe.selection is not None:
+            self.announce("choosing a checkpoint")
+            self.model = selected(self.out / name, self.recipe.selection, self.announce)
         self._point(name, at_end=at_end)
 
     def _point(self, name: str, *, at_end: bool) -> None:

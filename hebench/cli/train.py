@@ -111,4 +111,4 @@ def _split(pairs: list[str] | None, names: tuple[str, ...]) -> tuple[dict[str, s
 
 
 def _announce(step: str) -> None:
-    print(f"{step} ...", file=sys.stderr)
+    print(step, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What the tests of packed training share: a small corpus, small settings, and a log without times."""
+"""What the tests of packed training share: a small corpus, small settings, a log without times."""
 
 import json
 from pathlib import Path

@@ -1,6 +1,7 @@
 import functools
 import json
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,55 @@ def test_teacher_states_are_computed_once_and_found_again_on_disk(given_folders,
     assert teacher.calls == 1
     again.of([1])
     assert teacher.calls == 2
+
+
+def test_known_states_of_the_teacher_are_given_with_the_new_token_after_each(
+    given_folders, tmp_path
+):
+    old, new = open_tokenizer(given_folders["model"]), open_tokenizer(given_folders["tokenizer"])
+    first, unknown, last = (
+        aligned(text, old, new, "piece") for text in (" הילדה אולי", " הבית", " הכלב ישן בגן")
+    )
+
+    class Teacher:
+        model = torch.zeros(1)
+        reading = type("Reading", (), {"new": torch.zeros(1, 4)})
+
+        def teacher_states(self, some):
+            places = [float(place) for text in some for place in text.new_places]
+            return torch.tensor(places)[:, None].expand(-1, 4)
+
+    states = TeacherStates(tmp_path / "teacher", [first, unknown, last], Teacher())
+    assert states.followed(100).states.shape == (0, 4)
+    states.of([2, 0])
+    found = states.followed(100)
+    rows = [first.new, last.new]
+    expected = [
+        (place, row[place + 1])
+        for row, text in zip(rows, (first, last), strict=True)
+        for place in text.new_places[:-1]
+    ]
+    assert [(int(a), int(b)) for a, b in zip(found.states[:, 0], found.following, strict=True)] == (
+        expected
+    )
+    assert len(states.followed(1).following) == len(first.new_places) - 1
+
+
+def test_text_in_other_languages_is_heard_for_the_head_and_known_to_the_record(
+    given_folders, tmp_path
+):
+    corpus = tmp_path / "corpus"
+    shutil.copytree(given_folders["corpus"], corpus)
+    (corpus / "train" / "en").mkdir()
+    lines = [json.dumps({"text": " the ferry left the island at noon"})] * 9
+    (corpus / "train" / "en" / "news.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    tables = []
+    for name, folders in (("he", given_folders), ("both", given_folders | {"corpus": corpus})):
+        record = distil.run(config(steps=2), **folders, out=tmp_path / name)
+        assert ("train/en" in record.inputs) == (name == "both")
+        tables.append(rows_of(tmp_path / name / "model"))
+    assert torch.equal(tables[0][0], tables[1][0])
+    assert not torch.equal(tables[0][1], tables[1][1])
 
 
 @pytest.mark.parametrize("mode", ["word", "sentence"])
