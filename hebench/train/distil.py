@@ -8,7 +8,7 @@ body is frozen and shared by teacher and student, the old rows are no parameter 
     hebench train distil --recipe smollm2_he_cpu
 
     >>> run(DistilConfig(steps=500, ...), model=base, tokenizer=..., corpus=..., out=out).metrics
-    {'relative_error': 0.50, 'relative_error_initial': 1.88, 'bits_per_byte': 2.82, ...}
+    {'relative_error': 0.50, 'relative_error_initial': 1.88, 'bits_per_byte': 2.10, ...}
 
 Where states are matched (`mode`): `sentence`, the last token of each sentence, as the DictaLM 2.0
 paper has it (arXiv 2407.07080, section 3; its loss prints a norm that may be squared or not, here
@@ -23,8 +23,11 @@ twelve of thirty layers costs two fifths. It is the teacher-based initialisation
 part, which alone gets less far in the same time.
 
 What the new rows are in the head is not learned here, and could not be: the objective says
-nothing about it. They are worked out from what the teacher could write (`writing: teacher`, see
-`heads.py`), or get the mean of their old pieces' head rows; `calibrate` trains them.
+nothing about it. They are worked out from what the teacher could write and fitted to states that
+are there already or cost little (`writing: teacher`, see `heads.py`): the teacher's at new pieces'
+ends, which only `mode: piece` has, and the student's own, in some of the training text and in a
+little of the corpus's other languages. Or they get the mean of their old pieces' head rows
+(`writing: mean`); `calibrate` trains them.
 
 Letters: V old rows, N new rows, D hidden size, W matched places.
 """
@@ -42,39 +45,20 @@ from tqdm import tqdm
 from hebench.config import plain
 from hebench.errors import ConfigError
 from hebench.files import sha256_of_json
-from hebench.train.checkpoints import (
-    CheckpointRecord,
-    model_sha256,
-    save_model,
-    tokenizer_sha256,
-)
+from hebench.train.checkpoints import CheckpointRecord, model_sha256, save_model, tokenizer_sha256
 from hebench.train.descent import BETAS, Descent, Limits, Order
 from hebench.train.embeddings import Initial, grown, initial_rows, new_pieces
-from hebench.train.frozen import (
-    Precision,
-    final_states,
-    first_layers,
-    open_model,
-    open_tokenizer,
-)
-from hebench.train.heads import teacher_rows
+from hebench.train.frozen import Precision, first_layers, open_model, open_tokenizer
+from hebench.train.heads import TEACHER_STATES, Heard, fitted_rows, followed, other_texts
 from hebench.train.languages import language
 from hebench.train.measure import bits_of, summary
-from hebench.train.passages import (
-    Passage,
-    batches,
-    drawn,
-    held_out,
-    passages_of,
-    sentences_of,
-)
+from hebench.train.passages import Passage, drawn, held_out, passages_of, sentences_of
 from hebench.train.stage import StageRecord, open_stage
 from hebench.train.student import Aligned, Mode, Student, TeacherStates, aligned
 from hebench.train.texts import corpus_sha256
 
 MODEL = "model"
 Writing = Literal["mean", "teacher"]
-_HEAD_STATES = 4096  # tokens whose final states tell how the head's new rows are set, at least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +116,8 @@ def run(
 ) -> StageRecord:
     """Distil `model` for the extended `tokenizer` into `out`/model; return the stage's record.
 
-    corpus: with train/<language>/ and heldout/. Goes on from its own saved state if it was cut
+    corpus: with train/<language>/ and heldout/; some text of other languages in train/ keeps
+    their probabilities what they were. Goes on from its own saved state if it was cut
     off. Raises DataError if the tokenizer is no extension of the model's, or without text.
     """
     train, heldout = corpus / "train" / config.language, corpus / "heldout"
@@ -141,7 +126,7 @@ def run(
         "tokenizer": tokenizer_sha256(tokenizer),
         "train": corpus_sha256(train),
         "heldout": corpus_sha256(heldout),
-    }
+    } | {f"train/{folder.name}": corpus_sha256(folder) for folder in _others(config, train)}
     with open_stage(out, "distil", config, inputs) as stage:
         if stage.record.finished:
             return stage.record
@@ -156,8 +141,13 @@ def run(
         texts = training_texts(config, train, *tokenizers)
         descent, metrics = learn(config, student, texts, words, out)
         rows = student.reading.new.detach()
+        heard = None
+        if config.writing == "teacher":
+            others = other_texts(
+                _others(config, train), tokenizers[1], words=config.passage_words, seed=config.seed
+            )
+            heard = heard_of(config, student, texts, others, out)
         del student  # its body is opened again: there may be no memory for two
-        heard = texts if config.writing == "teacher" else None
         network, found = untied(model, tokenizers, rows, sample, heard)
         metrics |= found
         record = CheckpointRecord(
@@ -215,13 +205,13 @@ def untied(
     tokenizers: tuple[Any, Any],
     rows: Tensor,
     sample: Sequence[Passage],
-    heard: Sequence[Aligned] | None,
+    heard: Heard | None,
 ) -> tuple[Any, dict[str, Any]]:
     """Return the model with distilled input rows (N, D) and a head of its own, and its bits.
 
-    heard: training text, from which the head's new rows are worked out; None leaves them mean
-    rows. Bits per byte of the model with mean rows in both tables are beside, as `_mean_rows`.
-    The model is opened anew in float32: the old rows are bit by bit those of the base model.
+    heard: what the head's new rows are fitted to; None leaves them mean rows. Bits per byte of
+    the model with mean rows in both tables are beside, as `_mean_rows`. The model is opened anew
+    in float32: the old rows are bit by bit those of the base model.
     """
     student = open_model(model, "fp32")
     reading, head = (
@@ -233,28 +223,36 @@ def untied(
     with torch.no_grad():
         student.get_input_embeddings().weight[len(reading) :] = rows
         if heard:
-            tokens = torch.tensor([token for text in heard for token in text.new[1:]])
+            tokens = torch.tensor([token for text in heard.texts for token in text.new[1:]])
             counts = torch.bincount(tokens, minlength=len(head) + len(pieces))
-            writing = teacher_rows(head, pieces, counts, _states(student, heard))
-            student.get_output_embeddings().weight[len(head) :] = writing
+            student.get_output_embeddings().weight[len(head) :] = fitted_rows(
+                head, pieces, counts, followed(student, heard), heard.seed
+            )
     return student, {"bits_per_byte_mean_rows": initial} | summary(
         bits_of(student, tokenizers[1], sample)
     )
 
 
-def _states(network: Any, texts: Sequence[Aligned]) -> Tensor:
-    """Return the final states at all tokens of the first texts, as many as are needed."""
-    rows: list[list[int]] = []
-    for text in texts:
-        rows.append(text.new)
-        if sum(map(len, rows)) >= _HEAD_STATES:
-            break
-    return torch.cat(
-        [
-            final_states(network, [rows[i] for i in some], [range(1, len(rows[i])) for i in some])
-            for some in batches([len(row) for row in rows], 1024)
-        ]
-    )
+def heard_of(
+    config: DistilConfig,
+    student: Student,
+    texts: Sequence[Aligned],
+    others: list[list[int]],
+    out: Path,
+) -> Heard:
+    """Return what the head is fitted to, with the teacher's states as far as they are of use.
+
+    Only at new pieces' ends are they: words' and sentences' ends are followed by what begins one.
+    """
+    wanted = TEACHER_STATES if config.mode == "piece" else 0
+    teacher = TeacherStates(out / "teacher", texts, student).followed(wanted)
+    return Heard(texts=texts, others=others, teacher=teacher, seed=config.seed)
+
+
+def _others(config: DistilConfig, train: Path) -> list[Path]:
+    """Return the folders of training text in other languages."""
+    found = sorted(path for path in train.parent.iterdir() if path.is_dir())
+    return [path for path in found if path.name != config.language]
 
 
 def training_texts(config: DistilConfig, train: Path, old: Any, new: Any) -> list[Aligned]:
