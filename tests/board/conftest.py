@@ -8,7 +8,6 @@ from playwright.sync_api import Browser, BrowserContext, Page
 
 from hebench.board.build import build_site
 from tests.board.made import made_board
-from tests.chromium import launched
 
 
 @pytest.fixture(scope="session")
@@ -21,12 +20,6 @@ def leaderboard(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def site(leaderboard: Path) -> Path:
     """The site of that folder."""
     return build_site(leaderboard, leaderboard.parent / "site")
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """The system's Chromium, headless."""
-    yield from launched()
 
 
 @pytest.fixture

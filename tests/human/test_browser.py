@@ -11,7 +11,6 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from hebench.human.collected import CollectedVote, collected
-from tests.chromium import launched
 from tests.human.made_pages import ANSWERS, HOSTILE, Served, served
 
 pytestmark = pytest.mark.slow
@@ -19,11 +18,6 @@ pytestmark = pytest.mark.slow
 LOST = r"ERR_INTERNET_DISCONNECTED|the server responded with a status of (401|403|500|503)"
 KINDS = ("pairwise", "pairwise_dimensions", "likert", "spans", "review")
 SIZES = {"phone": {"width": 360, "height": 740}, "desktop": {"width": 1280, "height": 900}}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    yield from launched()
 
 
 @pytest.fixture(scope="module", params=KINDS)

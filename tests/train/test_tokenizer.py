@@ -482,13 +482,13 @@ def test_a_thousand_pieces_for_the_demo_model_leave_english_books_as_they_were(
     corpus = tmp_path / "corpus"
     texts = {
         source: [document.text for document in read_documents(shared / "data" / source)]
-        for source in ("corpus-en", "wiki-lead-he")
+        for source in ("corpus-en", "corpus-he/wikipedia.jsonl.gz")
     }
-    random.Random(0).shuffle(texts["wiki-lead-he"])
+    random.Random(0).shuffle(texts["corpus-he/wikipedia.jsonl.gz"])
     for part, kept in (("train", slice(50, None)), ("heldout", slice(50))):
         path = corpus / part / "he" / "wiki.jsonl"
         path.parent.mkdir(parents=True)
-        lines = [json.dumps({"text": text}) for text in texts["wiki-lead-he"][kept]]
+        lines = [json.dumps({"text": text}) for text in texts["corpus-he/wikipedia.jsonl.gz"][kept]]
         path.write_text("\n".join(lines) + "\n")
     model = obtain()
     config = TokenizerConfig(language="he", tokens=1000, curve_tokens=1000)
