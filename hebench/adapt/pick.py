@@ -13,7 +13,6 @@ from hebench.adapt.measure import hebench_apart, launched
 from hebench.adapt.recipe import SelectionConfig
 from hebench.selection.choose import choose, export
 from hebench.selection.watch import WatchConfig, watch
-from hebench.train.checkpoints import read_checkpoint
 from hebench.train.device import rank
 
 CHOSEN = "chosen"
@@ -26,9 +25,11 @@ def selected(run: Path, config: SelectionConfig, announce: Callable[[str], None]
     The first process chooses, the others wait. Raises HebenchError for what cannot be compared.
     """
     folder = run / CHOSEN
-    while rank() != 0 and read_checkpoint(folder) is None:
+    # An export is moved into place whole: where its configuration is, all of it is.
+    done = folder / "config.json"
+    while rank() != 0 and not done.is_file():
         time.sleep(WAIT_SECONDS)
-    if read_checkpoint(folder) is not None:
+    if done.is_file():
         return folder
     if launched():
         asked = config.evaluate
