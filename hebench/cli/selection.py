@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from hebench.errors import ConfigError
 
 if TYPE_CHECKING:
     from hebench.selection.choose import Choice
+    from hebench.selection.evaluate import EvaluateConfig
 
 RunFolder = Annotated[Path, typer.Argument(help="The folder with checkpoint-<step> folders.")]
 Tasks = Annotated[
@@ -43,20 +44,14 @@ def watch(
     include_path: Include = None,
 ) -> None:
     """Evaluate checkpoints as they appear; start as many watchers as you like."""
-    from hebench.selection.evaluate import EvaluateConfig
     from hebench.selection.watch import WatchConfig
     from hebench.selection.watch import watch as run_watch
 
     done = run_watch(
         run,
         WatchConfig(
-            evaluate=EvaluateConfig(
-                tasks=tuple(tasks or DEFAULT_TASKS),
-                limit=limit,
-                dtype=dtype,
-                device=device,
-                batch_size=batch_size,
-                include=tuple(include_path or ()),
+            evaluate=_asked(
+                tasks, include_path, limit=limit, dtype=dtype, device=device, batch_size=batch_size
             ),
             once=once,
             idle_seconds=idle,
@@ -85,20 +80,14 @@ def sweep(
     include_path: Include = None,
 ) -> None:
     """Evaluate all checkpoints of a run on a Ray cluster, task by task."""
-    from hebench.selection.evaluate import EvaluateConfig
     from hebench.selection.sweep import SweepConfig
     from hebench.selection.sweep import sweep as run_sweep
 
     done = run_sweep(
         run,
         SweepConfig(
-            evaluate=EvaluateConfig(
-                tasks=tuple(tasks or DEFAULT_TASKS),
-                limit=limit,
-                dtype=dtype,
-                device=device,
-                batch_size=batch_size,
-                include=tuple(include_path or ()),
+            evaluate=_asked(
+                tasks, include_path, limit=limit, dtype=dtype, device=device, batch_size=batch_size
             ),
             address=address,
             cpus=cpus,
@@ -172,8 +161,8 @@ def select(
 
     # Through `build`, so that a rule that does not exist is refused as in a configuration file.
     wanted = {"rule": rule, "prefer": prefer, "measure": measure, "max_fall": max_fall}
-    wanted |= {"tasks": tasks or (), "guard": guard or ()}
-    wanted |= {"evidence": str(evidence) if evidence else None}
+    given = {"tasks": tasks, "guard": guard, "evidence": str(evidence) if evidence else None}
+    wanted |= {key: value for key, value in given.items() if value}
     choice = choose(
         runs[0],
         ChooseConfig(
@@ -193,6 +182,16 @@ def select(
         print((runs[0] / "selection.json").read_text(encoding="utf-8"), end="")
     else:
         _show(choice)
+
+
+def _asked(
+    tasks: list[str] | None, include_path: list[Path] | None, **settings: Any
+) -> "EvaluateConfig":
+    from hebench.selection.evaluate import EvaluateConfig
+
+    return EvaluateConfig(
+        tasks=tuple(tasks or DEFAULT_TASKS), include=tuple(include_path or ()), **settings
+    )
 
 
 def _publish(

@@ -83,6 +83,22 @@ _stage("sft", ("model", "data"), "Fine-tune on conversations.")
 _stage("dpo", ("model", "data"), "Optimise preferences directly.")
 
 
+@app.command("pairs")
+def pairs(
+    native: Annotated[Path, typer.Argument(help="Conversations in the language, JSON Lines.")],
+    other: Annotated[Path, typer.Argument(help="The same in another language, line by line.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    languages: Annotated[str, typer.Option(help="Their codes, in this order.")] = "he,en",
+) -> None:
+    """Make language-consistency pairs for dpo: the same answer in the right and wrong language."""
+    from hebench.train.preferences import write_language_pairs
+
+    codes = tuple(languages.split(","))
+    if len(codes) != 2:
+        raise ConfigError(f"--languages: expected two codes such as he,en, found {languages!r}")
+    print(f"{write_language_pairs(native, other, out, codes=(codes[0], codes[1]))} rows in {out}")
+
+
 def _run_stage(
     name: str, recipe: str, overrides: list[str], paths: dict[str, Path]
 ) -> "StageRecord":

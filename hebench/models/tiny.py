@@ -9,6 +9,7 @@ nothing; it loads, trains, saves and answers like a real one, in seconds.
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 SPECIAL_TOKENS = ("<pad>", "<s>", "</s>")
 CHAT_TEMPLATE = (
@@ -17,15 +18,10 @@ CHAT_TEMPLATE = (
 )
 
 
-def make(folder: Path, texts: Iterable[str], *, pieces: int = 500, seed: int = 0) -> Path:
-    """Write the model (hidden size 64, about 130,000 parameters) to `folder` and return it.
-
-    texts: what the tokenizer is trained on. pieces: of its vocabulary, at most. The same texts
-    and seed give the same model.
-    """
-    import torch
+def tokenizer_of(texts: Iterable[str], *, pieces: int) -> Any:
+    """Return a byte-level BPE fast tokenizer of at most `pieces` pieces, with a chat template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -37,10 +33,24 @@ def make(folder: Path, texts: Iterable[str], *, pieces: int = 500, seed: int = 0
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    padding, begin, end = SPECIAL_TOKENS
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
+        tokenizer_object=tokenizer, pad_token=padding, bos_token=begin, eos_token=end
     )
     fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+def make(folder: Path, texts: Iterable[str], *, pieces: int = 500, seed: int = 0) -> Path:
+    """Write the model (hidden size 64, about 130,000 parameters) to `folder` and return it.
+
+    texts: what the tokenizer is trained on. pieces: of its vocabulary, at most. The same texts
+    and seed give the same model.
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    fast = tokenizer_of(texts, pieces=pieces)
     config = LlamaConfig(
         vocab_size=len(fast),
         hidden_size=64,

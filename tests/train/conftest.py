@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from hebench.models.tiny import tokenizer_of
+
 ENGLISH = """
 The old ferry left the harbour at seven in the morning, as it had done every day for thirty years.
 Its captain knew every rock along the coast, and the children of the island knew the captain.
@@ -19,34 +21,12 @@ One evening the engine stopped in the middle of the strait. The captain opened t
 at the engine, and asked for a hairpin. A woman gave him hers. Ten minutes later they were moving
 again, and since then the hairpin has been hanging on the wall of the wheelhouse, in a frame.
 """
-SPECIAL_TOKENS = ("<pad>", "<s>", "</s>")
-CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ '<s>' + message['role'] + '\n' + message['content'] + "
-    "'</s>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<s>assistant\n' }}{% endif %}"
-)
 
 
 @pytest.fixture(scope="session")
 def tiny_tokenizer() -> Any:
     """A byte-level BPE fast tokenizer of 400 pieces, trained on a page of English."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(ENGLISH.splitlines(), trainer)
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
-    )
-    fast.chat_template = CHAT_TEMPLATE
-    return fast
+    return tokenizer_of(ENGLISH.splitlines(), pieces=400)
 
 
 @pytest.fixture(scope="session")

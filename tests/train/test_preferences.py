@@ -180,3 +180,29 @@ def test_the_packaged_pairs_are_aligned_and_distinct(code: str, least: int) -> N
     for pair in pairs:
         asked = own.share(pair.prompt[0].content) > 0.5
         assert (own.share(pair.chosen) > 0.5) == asked != (own.share(pair.rejected) > 0.5)
+
+
+def test_the_command_makes_pairs_of_two_aligned_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from hebench import cli
+
+    for name, prompt, response in (
+        ("he", "מה שלומך?", "שלומי טוב."),
+        ("en", "How are you?", "Fine."),
+    ):
+        row = json.dumps({"prompt": prompt, "response": response}, ensure_ascii=False)
+        (tmp_path / f"{name}.jsonl").write_text(row + "\n", encoding="utf-8")
+    files = [str(tmp_path / "he.jsonl"), str(tmp_path / "en.jsonl")]
+    command = ["hebench", "train", "pairs", *files, "--out", str(tmp_path / "pairs.jsonl")]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 0
+    assert "1 rows" in capsys.readouterr().out
+    assert len(list(read_preferences(tmp_path / "pairs.jsonl"))) == 2
+    monkeypatch.setattr("sys.argv", [*command, "--languages", "he"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2
+    assert "expected two codes" in capsys.readouterr().err
