@@ -8,7 +8,7 @@ import contextlib
 import datetime
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,15 +30,20 @@ Db = Annotated[
     typer.Option("--db", help="A file, or postgresql://…; default: NAME.sqlite beside the YAML."),
 ]
 Out = Annotated[Path, typer.Option(help="The file to write; it must not exist.")]
+Example = Annotated[
+    str, typer.Option(help="translations (blind pairs) or summaries (scores on four scales).")
+]
 Port = Annotated[int, typer.Option(help="Of the server.")]
 
 
 @app.command("init")
-def init(folder: Annotated[Path, typer.Argument(help="A new folder.")]) -> None:
+def init(
+    folder: Annotated[Path, typer.Argument(help="A new folder.")], example: Example = "translations"
+) -> None:
     """Write a small complete study to change into your own."""
     from hebench.human.example import write_example
 
-    print(write_example(folder))
+    print(write_example(folder, example))
 
 
 @app.command("check")
@@ -145,16 +150,17 @@ def serve(
 @app.command("demo")
 def demo(
     folder: Annotated[Path, typer.Argument(help="Where it is kept.")] = Path("runs/human-demo"),
+    example: Example = "translations",
     port: Port = 8765,
 ) -> None:
-    """Set up the bundled example study, print its links and serve it."""
+    """Set up a bundled example study in FOLDER/EXAMPLE, print its links and serve it."""
     from hebench.human.access import invite as make
     from hebench.human.example import write_example
     from hebench.human.serve import address_of
 
-    study = folder / "study.yaml"
+    study = folder / example / "study.yaml"
     if not study.is_file():
-        write_example(folder)
+        write_example(study.parent, example)
     url, name = _located(str(study), None)
     _publish_if_new(str(study), url, name)
     with _opened(str(study), None) as (database, _):
@@ -166,26 +172,41 @@ def demo(
 
 
 @app.command("status")
-def status(study: Study, db: Db = None) -> None:
-    """Print counts, the ranking so far with its intervals, and the links."""
-    from hebench.human.access import invites
-    from hebench.human.collected import collected
-    from hebench.human.publish import study_state
-    from hebench.human.results import study_results
+def status(
+    study: Study,
+    db: Db = None,
+    names: Annotated[
+        str | None,
+        typer.Option(
+            help="Name models before the end; WHY is kept with the results.", metavar="WHY"
+        ),
+    ] = None,
+) -> None:
+    """Print counts, the ranking so far with its intervals, and the links.
+
+    Models of an open study are numbers, as on the dashboard.
+    """
+    from hebench.human.access import invites, signing_key
+    from hebench.human.blinding import reveal
+    from hebench.human.dashboard import dashboard
 
     with _opened(study, db) as (database, name):
-        state = study_state(database, name)
-        found = study_results(collected(database, name))
+        if names is not None:
+            reveal(database, name, what="status", why=names)
+        board = dashboard(database, name, key=signing_key(database, name), named=names is not None)
         links = invites(database, name)
+    found = board.results
     counts, coverage = found.counts, found.coverage
-    print(f"{name}: {state.state}, {counts.votes} votes of {counts.raters} raters")
+    print(f"{name}: {board.state.state}, {counts.votes} votes of {counts.raters} raters")
     print(f"pages: {counts.answered} of {counts.slots} answered; {counts.excluded} votes excluded")
     print(
         f"questions: {coverage.begun} of {coverage.questions} begun, {coverage.complete} complete"
     )
     print(f"stop rule: {found.stop.words}")
+    for one in board.found.reveals:
+        print(f"models could be told after {one.votes} votes: {one.what}, by {one.by}")
     if found.ranking:
-        _print_ranking(found.ranking)
+        _print_ranking(found.ranking, board.label)
     for link in links:
         until = datetime.datetime.fromtimestamp(link.expires, datetime.UTC).date()
         ended = ", revoked" if link.revoked else ""
@@ -197,7 +218,7 @@ def status(study: Study, db: Db = None) -> None:
 @app.command("close")
 def close(study: Study, db: Db = None) -> None:
     """Close a study: names may be revealed and results exported."""
-    from hebench.human.publish import close_study
+    from hebench.human.blinding import close_study
 
     with _opened(study, db) as (database, name):
         close_study(database, name)
@@ -205,8 +226,8 @@ def close(study: Study, db: Db = None) -> None:
 
 @app.command("reopen")
 def reopen(study: Study, db: Db = None) -> None:
-    """Open a closed study again."""
-    from hebench.human.publish import reopen_study
+    """Open a closed study again; that its models could be told by then is kept."""
+    from hebench.human.blinding import reopen_study
 
     with _opened(study, db) as (database, name):
         reopen_study(database, name)
@@ -319,11 +340,13 @@ def _write_new(out: Path, text: str) -> None:
     print(out)
 
 
-def _print_ranking(ranking: "Ranking") -> None:
+def _print_ranking(ranking: "Ranking", label: Callable[[str], str | int]) -> None:
     for row in ranking.rows:
+        shown = label(row.model)
         print(
             f"  rank {row.rank_low}-{row.rank_high}  win rate {row.win_rate:.1%} "
-            f"[{row.low:.1%}, {row.high:.1%}]  {row.votes} votes  {row.model}"
+            f"[{row.low:.1%}, {row.high:.1%}]  {row.votes} votes  "
+            f"{shown if isinstance(shown, str) else f'model {shown}'}"
         )
     for note in ranking.notes.values():
         print(f"  {note}")

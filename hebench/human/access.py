@@ -264,7 +264,8 @@ def forget(database: Database, rater: int) -> int:
     """Erase a rater's votes, notes, consent and sessions; return how many votes there were.
 
     The rater's slots and seat are free again. A row with the pseudonym stays, so that the study
-    card can say that someone withdrew, and so does the number of votes erased.
+    card can say that someone withdrew, and so does the number of votes erased. So do an owner's
+    reveals, without the reasons given.
     """
     slots, votes, raters = schema.slots, schema.votes, schema.raters
     with database.begin() as connection:
@@ -291,6 +292,10 @@ def forget(database: Database, rater: int) -> int:
         )
         connection.execute(
             update(schema.seats).where(schema.seats.c.rater == rater).values(rater=None)
+        )
+        # That names were seen stays known, an owner's words about it go.
+        connection.execute(
+            update(schema.reveals).where(schema.reveals.c.rater == rater).values(why="")
         )
         now = database.clock()
         connection.execute(

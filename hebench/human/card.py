@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from hebench.errors import DataError
+from hebench.human.blinding import Reveal
 from hebench.human.collected import Collected
 from hebench.human.export import moment
 from hebench.human.ranking import Ranking
@@ -24,6 +25,12 @@ _TYPES = {
     "review": "item review: accept, fix or reject",
 }
 
+_REVEALS = {
+    "dashboard": "names were shown on the dashboard",
+    "status": "names were shown on the command line",
+    "reopened": "the study was opened again after a close",
+}
+
 
 def study_card(found: Collected, results: StudyResults) -> str:
     """Return a study's card. Raises DataError for an open study, since the card names models."""
@@ -33,6 +40,7 @@ def study_card(found: Collected, results: StudyResults) -> str:
     parts = [
         [f"# {study.title['en']} ({study.title['he']})", "", f"Question: {study.question['en']}"],
         _who(found, results),
+        _unblinded(found),
         _how(study),
         _agreement(results),
         _findings(results),
@@ -66,6 +74,30 @@ def _who(found: Collected, results: StudyResults) -> list[str]:
         ("Stop rule", f"{found.study.stop.rule}: {results.stop.words}"),
     ]
     return ["## Who and how many", "", *_table(("", ""), rows)]
+
+
+def _unblinded(found: Collected) -> list[str]:
+    """Return when models could be told before the end, and how many votes came after that."""
+    if not found.reveals:
+        return ["## Blinding", "", "Nobody was shown the models' names before the study closed."]
+    later = sum(vote.at >= found.reveals[0].at for vote in found.counted())
+    rows = [
+        (moment(one.at), f"{one.votes:,}", _REVEALS[one.what], _by(one), one.why or "-")
+        for one in found.reveals
+    ]
+    head = ("When", "votes by then", "what happened", "by", "reason given")
+    return [
+        "## Blinding",
+        "",
+        "Owners could tell the models before the study closed; raters could not. Of the votes "
+        f"that count, {later:,} came after the first time.",
+        "",
+        *_table(head, rows),
+    ]
+
+
+def _by(reveal: Reveal) -> str:
+    return reveal.by if reveal.link is None else f"owner {reveal.by} (link {reveal.link})"
 
 
 def _in_words(reasons: Sequence[tuple[str, int]]) -> str:

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, func, select
 
 from hebench.human import schema
 from hebench.human.ballot import unswapped
+from hebench.human.blinding import Reveal, reveals
 from hebench.human.database import Database
 from hebench.human.publish import study_of, study_row
 from hebench.human.store import LATE
@@ -100,6 +101,7 @@ class Collected:
     leased: int  # given out and not yet answered
     corrections: int  # rows that replaced or took back another
     forgotten: int  # votes erased at their raters' wish
+    reveals: tuple[Reveal, ...]  # when models could be told before the end
 
     def counted(self, kind: str = "main") -> tuple[CollectedVote, ...]:
         """Return the votes of a kind that are not excluded."""
@@ -153,6 +155,7 @@ def collected(database: Database, study: str) -> Collected:
             leased=sizes[2],
             corrections=rows - len(votes),
             forgotten=row.forgotten,
+            reveals=reveals(connection, row.id),
         )
 
 

@@ -21,6 +21,7 @@ from sqlalchemy import select
 from hebench.config import plain
 from hebench.errors import ConfigError, DataError
 from hebench.human import schema
+from hebench.human.blinding import Reveal, reveals
 from hebench.human.collected import Collected, Task
 from hebench.human.database import Database
 from hebench.human.publish import study_of, study_row
@@ -95,6 +96,7 @@ def raw_jsonl(database: Database, study: str, *, notes: bool = False) -> str:
             "study": _without_paths(study_of(row)),
             "published": moment(row.published),
             "closed": moment(row.closed),
+            "unblinded": _unblinded(reveals(connection, row.id)),
         }
         return _lines([header, *(_raw(vote, reasons, notes) for vote in rows)])
 
@@ -193,6 +195,7 @@ def evidence_json(found: Collected) -> str:
         "votes": ranking.votes,
         "excluded": len(found.every()) - len(found.counted()),
         "raters": ranking.raters,
+        "unblinded": _unblinded(found.reveals),
         "method": ranking.method,
         "notes": ranking.notes,
         "models": [
@@ -213,6 +216,11 @@ def evidence_json(found: Collected) -> str:
         ],
     }
     return json.dumps(evidence, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+
+
+def _unblinded(rows: Iterable[Reveal]) -> list[dict[str, Any]]:
+    """Return when models could be told before the end, for readers of an export."""
+    return [plain(row) | {"at": moment(row.at)} for row in rows]
 
 
 def _finite(value: float) -> float | None:

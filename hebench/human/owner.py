@@ -1,7 +1,7 @@
 """The owner's pages: results as they come in, quality, invitations, closing, exports.
 
 /owner            the dashboard; models are numbers until the study closes
-/owner/reveal     the same with names, which is logged
+/owner/reveal     the same with names; before the end that is noted: `hebench.human.blinding`
 /owner/invites    links: make, list, withdraw
 /owner/export     the files of `hebench.human.export`, once the study is closed
 """
@@ -15,11 +15,13 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from hebench.errors import ConfigError
 from hebench.human import export
 from hebench.human.access import ROLES, Role, invite, invites, revoke
+from hebench.human.blinding import MAX_WHY, close_study, reopen_study
+from hebench.human.blinding import reveal as note_reveal
 from hebench.human.card import study_card
 from hebench.human.collected import collected
 from hebench.human.dashboard import ALPHA_REASONS, NEEDED_REASONS, REASONS, dashboard
 from hebench.human.pages import page
-from hebench.human.publish import close_study, reopen_study, study_state
+from hebench.human.publish import study_state
 from hebench.human.quality import apply_rules, exclude, lift
 from hebench.human.rating import form_schema
 from hebench.human.results import study_results
@@ -43,16 +45,17 @@ def results(request: Request, visitor: Owner) -> Response:
     return _dashboard(request, visitor, named=False)
 
 
-@router.post("/reveal", openapi_extra=form_schema())
+@router.post("/reveal", openapi_extra=form_schema("why"))
 def reveal(request: Request, visitor: Owner, form: Signed) -> Response:
-    """Show the dashboard with models named, and log who asked for it before the end."""
+    """Show the dashboard with models named; before the end, who asked and why is kept first."""
     site = site_of(request)
-    if study_state(site.database, site.study.name).state == "open":
-        log.warning(
-            "models of %s revealed to owner %s before the study closed",
-            site.study.name,
-            visitor.person.pseudonym,
-        )
+    note_reveal(
+        site.database,
+        site.study.name,
+        what="dashboard",
+        why=dict(form).get("why", ""),
+        rater=visitor.person.rater,
+    )
     return _dashboard(request, visitor, named=True)
 
 
@@ -63,10 +66,14 @@ def _dashboard(request: Request, visitor: Visitor, *, named: bool) -> Response:
         "owner.html",
         visitor=visitor,
         path="/owner",
-        board=dashboard(site.database, site.study.name, key=site.key, named=named),
+        board=dashboard(
+            site.database, site.study.name, key=site.key, named=named, latest=site.latest
+        ),
         alpha_reasons=ALPHA_REASONS,
         needed_reasons=NEEDED_REASONS,
         reasons=REASONS,
+        moment=export.moment,
+        most_why=MAX_WHY,
         exports=tuple(EXPORTS),
     )
 
@@ -74,14 +81,14 @@ def _dashboard(request: Request, visitor: Visitor, *, named: bool) -> Response:
 @router.post("/state", openapi_extra=form_schema("state"))
 def set_state(request: Request, visitor: Owner, form: Signed) -> Response:
     """Close the study, or open it again."""
-    site = site_of(request)
-    change = {"close": close_study, "reopen": reopen_study}.get(dict(form).get("state", ""))
-    if change is None:
+    site, wanted = site_of(request), dict(form).get("state", "")
+    if wanted == "close":
+        close_study(site.database, site.study.name)
+    elif wanted == "reopen":
+        reopen_study(site.database, site.study.name, rater=visitor.person.rater)
+    else:
         raise HTTPException(422)
-    change(site.database, site.study.name)
-    log.warning(
-        "%s: %s by owner %s", site.study.name, dict(form)["state"], visitor.person.pseudonym
-    )
+    log.warning("%s: %s by owner %s", site.study.name, wanted, visitor.person.pseudonym)
     return RedirectResponse("/owner", 303)
 
 

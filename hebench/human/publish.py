@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from hebench.config import build, plain
@@ -275,24 +275,3 @@ def stored_study(database: Database, name: str) -> Study:
     """Return a published study. Raises DataError for a name that is not there."""
     with database.read() as connection:
         return study_of(study_row(connection, name))
-
-
-def close_study(database: Database, name: str) -> None:
-    """End collecting: no slot is given out any more, and models may be named from now on.
-
-    Votes that come later (from a browser that was offline) are kept and excluded.
-    """
-    _set_closed(database, name, database.clock())
-
-
-def reopen_study(database: Database, name: str) -> None:
-    """Go on collecting; only right while nobody has seen which model is which."""
-    _set_closed(database, name, None)
-
-
-def _set_closed(database: Database, name: str, at: float | None) -> None:
-    with database.begin() as connection:
-        row = study_row(connection, name)
-        connection.execute(
-            update(schema.studies).where(schema.studies.c.id == row.id).values(closed=at)
-        )

@@ -7,6 +7,7 @@
     raters    people, by pseudonym              exclusions  why a vote or rater does not count
     invites   links, hashed                     limits    how often something was tried
     sessions  browsers that came in, hashed
+    reveals   when models could be told before the end; rows are only added
 
 A vote is one row; a correction is a further row with the next `revision`, and taking a vote back
 is one whose `answer` is null. Only delete-my-data removes rows. Times are seconds since 1970.
@@ -209,6 +210,19 @@ exclusions = Table(
     Column("lifted", Double),
     Column("lifted_by", String(64)),
     Index("exclusions_study", "study"),
+)
+
+reveals = Table(
+    "reveals",
+    metadata,
+    _key(),
+    _to("studies", "study"),
+    _to("raters", "rater", nullable=True),  # an owner; null: the command line
+    Column("what", String(16), nullable=False),  # dashboard, status or reopened
+    Column("why", Text, nullable=False),
+    Column("votes", Integer, nullable=False),  # answered questions of the plan by then
+    Column("at", Double, nullable=False),
+    Index("reveals_study", "study"),
 )
 
 limits = Table(

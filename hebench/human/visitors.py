@@ -17,6 +17,7 @@ from typing import Annotated
 from fastapi import Depends, HTTPException, Request, Response
 
 from hebench.human.access import AccessDenied, Person, person, within_limit
+from hebench.human.dashboard import Latest
 from hebench.human.database import Database
 from hebench.human.security import Form, form_token, is_form_token, is_from_elsewhere, read_form
 from hebench.human.study import Study
@@ -58,6 +59,7 @@ class Site:
     study: Study
     key: bytes
     tries: Tries = field(default_factory=Tries)
+    latest: Latest = field(default_factory=Latest)
 
 
 @dataclass(frozen=True, kw_only=True)

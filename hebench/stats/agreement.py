@@ -18,7 +18,7 @@ tastes differ, and many votes still rank models precisely. Show alpha beside the
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,6 +34,8 @@ NO_RATINGS = "nobody rated anything"
 ONE_RATER = "only one rater answered"
 NO_PAIRS = "no unit was rated twice"
 NO_VARIATION = "everyone gave the same answer"
+
+_BLOCK = 1_000_000  # units drawn at a time: 8 MB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,18 +73,21 @@ def krippendorff(
     found, counts, values = _describe(table)
     if counts is None:
         return found
-    value = _alpha(counts, values, np.ones(len(counts)), metric)
-    if value is None:
+    # Units rated alike are one kind, and kinds are few: only how often each is drawn matters.
+    kinds, kind_of, sizes = np.unique(counts, axis=0, return_inverse=True, return_counts=True)
+    value = float(_alphas(kinds, values, sizes[None].astype(np.float64), metric)[0])
+    if math.isnan(value):
         return _undefined(found, NO_VARIATION)
     generator = np.random.default_rng(seed)
-    units = len(counts)
-    drawn = [
-        _alpha(counts, values, np.bincount(chosen, minlength=units).astype(np.float64), metric)
-        for chosen in (generator.integers(0, units, units) for _ in range(resamples))
-    ]
-    kept = [alpha for alpha in drawn if alpha is not None]
+    drawn = np.concatenate(
+        [
+            _alphas(kinds, values, weights, metric)
+            for weights in _resampled(generator, kind_of, resamples)
+        ]
+    )
+    kept = drawn[~np.isnan(drawn)]
     low = high = None
-    if len(kept) >= 0.95 * resamples and units > 1:
+    if len(kept) >= 0.95 * resamples and found.units > 1:
         low, high = (float(q) for q in np.quantile(kept, [0.5 - level / 2, 0.5 + level / 2]))
     return _with(found, value, low, high)
 
@@ -129,24 +134,46 @@ def _with(found: Agreement, value: float, low: float | None, high: float | None)
     return Agreement(**{**found.__dict__, "value": value, "low": low, "high": high})
 
 
-def _alpha(counts: Floats, values: Floats, weight: Floats, metric: Metric) -> float | None:
-    """Return alpha with unit u counted weight[u] times; None if only one value occurs.
+def _resampled(
+    generator: np.random.Generator, kind_of: NDArray[np.intp], resamples: int
+) -> Iterator[Floats]:
+    """Yield how often units of each kind were drawn: some resamples at a time, shape (n, kinds).
 
-    counts: shape (units, values), each row summing to at least 2.
+    kind_of: shape (units,).
     """
-    share = weight / (counts.sum(axis=1) - 1)
-    total = weight @ counts
-    coincidences = counts.T @ (counts * share[:, None]) - np.diag(share @ counts)
+    units, kinds = len(kind_of), int(kind_of.max()) + 1
+    block = max(1, _BLOCK // units)
+    for begun in range(0, resamples, block):
+        rows = min(block, resamples - begun)
+        drawn = kind_of[generator.integers(0, units, (rows, units))]
+        drawn += kinds * np.arange(rows)[:, None]
+        found = np.bincount(drawn.ravel(), minlength=rows * kinds)
+        yield found.reshape(rows, kinds).astype(np.float64)
+
+
+def _alphas(counts: Floats, values: Floats, weights: Floats, metric: Metric) -> Floats:
+    """Return alpha for each row of weights, NaN where only one value occurs.
+
+    counts: shape (kinds, values), each row summing to at least 2. weights: shape (n, kinds),
+    how many units of a kind are counted. Sums of squared differences between all pairs of ratings
+    are taken from sums and sums of squares, since n sum(x^2) - sum(x)^2 is half of theirs.
+    """
+    size, total = counts.sum(axis=1), weights @ counts
+    share, every = weights / (size - 1), total.sum(axis=1)
     if metric == "nominal":
-        distance = 1.0 - np.eye(len(values))
+        observed = share @ (size**2 - (counts**2).sum(axis=1))
+        expected = every**2 - (total**2).sum(axis=1)
     else:
         # Ordinal: ranks between values, so that a seldom used value is a small step.
-        place = values if metric == "interval" else np.cumsum(total) - total / 2
-        distance = (place[:, None] - place[None, :]) ** 2
-    if (total > 0).sum() < 2:
-        return None
-    expected = float(total @ distance @ total) / (total.sum() - 1)
-    return float(1 - float((coincidences * distance).sum()) / expected)
+        place = np.cumsum(total, axis=1) - total / 2
+        if metric == "interval":
+            place = np.broadcast_to(values - values.mean(), total.shape)
+        apart = size[:, None] * (counts @ place.T**2) - (counts @ place.T) ** 2
+        observed = (share.T * apart).sum(axis=0)
+        expected = every * (total * place**2).sum(axis=1) - (total * place).sum(axis=1) ** 2
+    varied = (total > 0).sum(axis=1) >= 2
+    found = 1 - observed * (every - 1) / np.where(varied, expected, 1.0)
+    return np.where(varied, found, np.nan)
 
 
 def raw_agreement(ratings: ArrayLike) -> Agreement:

@@ -17,8 +17,8 @@ from hebench.human.database import Database, open_database
 from hebench.human.material import Answer, Item, Material
 from hebench.human.publish import publish
 from hebench.human.serve import PatientProtocol
-from hebench.human.study import Axis, Consent, Study
-from tests.human.made_study import made_study
+from hebench.human.study import Axis, Consent, Source, Study
+from tests.human.made_study import MODELS, made_study
 
 SOURCE = (
     "ספריית העירייה בחולון תיסגר לשיפוץ ב־1 ביולי ותיפתח מחדש באוקטובר. לדברי מנהלת הספרייה, "
@@ -98,10 +98,18 @@ class Served:
 
 @contextmanager
 def served(
-    folder: Path, kind: str = "pairwise", *, texts: tuple[str, ...] = ANSWERS, source: str = SOURCE
+    folder: Path,
+    kind: str = "pairwise",
+    *,
+    texts: tuple[str, ...] = ANSWERS,
+    source: str = SOURCE,
+    models: tuple[str, ...] = MODELS,
 ) -> Iterator[Served]:
     """Publish a study into a new SQLite file and serve it on a free port."""
-    study = looking_study(kind)
+    study = replace(
+        looking_study(kind),
+        models={name: Source(answers=folder / f"{name}.jsonl") for name in models},
+    )
     with open_database(str(folder / "study.sqlite")) as database:
         publish(database, study, looking_material(study, texts, source))
         listening = socket.create_server(("127.0.0.1", 0))

@@ -187,6 +187,7 @@ def made_collected(votes: list[dict[str, Any]], **changes: Any) -> Collected:
         leased=0,
         corrections=0,
         forgotten=0,
+        reveals=(),
     )
 
 

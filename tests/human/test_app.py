@@ -300,7 +300,7 @@ def test_a_first_page_weighs_less_than_sixty_kilobytes(database: Database, app: 
     total = int(page.headers["content-length"])
     css = re.search(r'href="(/static/[^"]+/)human.css"', page.text)
     assert css
-    for name in ("human.css", "rate.js", "queue.js", "spans.js", "icon.svg"):
+    for name in ("human.css", "rate.js", "queue.js", "spans.js", "drafts.js", "icon.svg"):
         total += int(rater.client.get(css[1] + name, headers=compressed).headers["content-length"])
     for name in ("noto-sans-hebrew.woff2", "noto-sans-hebrew-latin.woff2"):
         total += len(rater.client.get(f"{css[1]}fonts/{name}").content)

@@ -10,12 +10,17 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from hebench.board.build import build_site
+from hebench.human.access import invites, revoke
+from hebench.human.blinding import reveal
 from hebench.human.collected import CollectedVote, collected
+from hebench.selection.rules import read_evidence
+from tests.board.made import made_board
 from tests.human.made_pages import ANSWERS, HOSTILE, Served, served
 
 pytestmark = pytest.mark.slow
 
-LOST = r"ERR_INTERNET_DISCONNECTED|the server responded with a status of (401|403|500|503)"
+LOST = r"ERR_INTERNET_DISCONNECTED|the server responded with a status of (401|403|410|500|503)"
 KINDS = ("pairwise", "pairwise_dimensions", "likert", "spans", "review")
 SIZES = {"phone": {"width": 360, "height": 740}, "desktop": {"width": 1280, "height": 900}}
 
@@ -170,6 +175,46 @@ def test_the_owner_watches_closes_and_downloads(
     assert json.loads(lines[0])["study"] == "summaries-1"
     assert all(json.loads(line)["outcome"] for line in lines[1:]) and len(lines) > 1
     assert all(name in tab.locator("main").inner_text() for name in site.study.models)
+
+
+def test_votes_end_as_a_ranking_on_the_board_pairs_for_training_and_evidence(
+    tmp_path: Path, tab: Page, context: BrowserContext
+) -> None:
+    with served(tmp_path, models=("model-a", "model-b", "model-c")) as site:
+        for _ in range(2):
+            context.clear_cookies()
+            enter(tab, site)
+            while tab.locator("[data-slot]").count():
+                cards = tab.locator(".pair .card").all_inner_texts()
+                best = [place for place, text in enumerate(cards) if ANSWERS[0][:20] in text]
+                left = slot(tab)
+                tab.keyboard.press(f"Digit{best[0] + 1}" if best else "Digit3")
+                tab.wait_for_function(
+                    "left => document.querySelector('[data-slot], [data-status]')"
+                    "?.dataset.slot !== left",
+                    arg=left,
+                )
+            expect(tab.locator("#notice")).to_be_hidden()
+        context.clear_cookies()
+        enter(tab, site, "owner")
+        tab.get_by_role("button", name="סגירת המחקר").click()
+        board = made_board(tmp_path / "leaderboard")
+        (board / "votes").mkdir()
+        files = {
+            "votes": board / "votes" / f"{site.study.name}.jsonl",
+            "preferences": tmp_path / "pairs.jsonl",
+            "evidence": tmp_path / "evidence.json",
+        }
+        for name, path in files.items():
+            with tab.expect_download() as waiting:
+                tab.locator(f"a[href^='/owner/export/{name}']").click()
+            waiting.value.save_as(path)
+    tab.goto((build_site(board, tmp_path / "site") / "he" / "votes.html").as_uri())
+    rows = tab.locator("table.forest").first.locator("tbody tr").all_inner_texts()
+    assert len(rows) == 3 and "Model A" in rows[0], rows
+    assert read_evidence(files["evidence"])["model-a"] == 1
+    pairs = [json.loads(line) for line in files["preferences"].read_text("utf-8").splitlines()]
+    assert pairs and {pair["chosen_model"] for pair in pairs} == {"model-a"}
 
 
 # ---------------------------------------------------------------------------- nothing is lost
@@ -381,6 +426,162 @@ def test_the_note_travels_with_the_vote(site: Served, tab: Page) -> None:
     assert vote.note == "הערה <b>"
 
 
+# --------------------------------------------------------------------------------------- drafts
+
+
+def begin(tab: Page, kind: str) -> str:
+    """Fill a page in by half, and a note; return what is then on it."""
+    if kind in ("pairwise_dimensions", "likert"):
+        tab.locator("fieldset.axis").first.locator("input").nth(1).check()
+    elif kind == "review":
+        tab.locator("input[value=fix]").check()
+        tab.locator("#fixed").fill("שורה מתוקנת\nושנייה")
+        tab.locator("#reason").fill("כתיב")
+    elif kind == "spans":
+        tab.locator("label.sentence input").first.check()
+        select_words(tab)
+        tab.keyboard.press("KeyM")
+    tab.locator(".remark").evaluate("remark => { remark.open = true }")
+    tab.locator("#note").fill("הערה באמצע <b>")
+    return filled(tab)
+
+
+def select_words(tab: Page) -> None:
+    tab.evaluate(
+        """() => {
+          const node = document.querySelector("[data-mark] [data-at]").firstChild;
+          getSelection().setBaseAndExtent(node, 2, node, 9);
+        }"""
+    )
+
+
+def filled(tab: Page) -> str:
+    """What the form would send, and the words that are marked in the text."""
+    return str(
+        tab.evaluate(
+            """() => {
+              const all = [...new FormData(document.querySelector("form.ballot"))];
+              const kept = all.filter(([name]) => !["token", "id", "shown"].includes(name));
+              const marked = [...(CSS.highlights.get("marked") ?? [])].map(String);
+              const words = [...document.querySelectorAll("[data-marks] bdi")];
+              return JSON.stringify([kept, marked, words.map((one) => one.textContent)]);
+            }"""
+        )
+    )
+
+
+def drafts(tab: Page) -> list[str]:
+    found = tab.evaluate("Object.keys(localStorage).filter((key) => key.startsWith('hebench-d'))")
+    return list(found)
+
+
+def test_a_half_filled_page_is_there_again_after_the_tab_was_closed(
+    each: Served, context: BrowserContext
+) -> None:
+    first = context.new_page()
+    enter(first, each)
+    left = slot(first)
+    assert drafts(first) == [], "a page that nobody touched leaves nothing"
+    before = begin(first, each.study.type)
+    first.wait_for_timeout(300)
+    first.close()
+
+    second = context.new_page()
+    second.goto(each.address + "/work")
+    expect(second.locator("[data-slot]")).to_have_attribute("data-slot", left)
+    expect(second.locator("#note")).to_be_visible()
+    assert filled(second) == before
+    expect(second.locator("#spoken")).to_have_text("התשובה שהתחלתם למלא שוחזרה")
+    kept = json.loads(second.evaluate("key => localStorage.getItem(key)", drafts(second)[0]))
+    assert kept["seconds"] > 0.3, "the time on the page counts on from where it was"
+
+    counted = len(votes(each))
+    answer = click_through(second, each.study.type)
+    (vote,) = wait_for_votes(second, each, counted + 1)[counted:]
+    assert vote.note == "הערה באמצע <b>" and vote.seconds > 0.3
+    if each.study.type not in {"likert", "pairwise_dimensions"}:  # half of those was there before
+        assert answer.items() <= vote.shown_answer.items()
+    assert drafts(second) == [], "what was sent is a draft no more"
+    second.keyboard.press("KeyZ")
+    expect(second.locator("[data-slot]")).to_have_attribute("data-slot", left)
+    assert "הערה באמצע" not in filled(second) and drafts(second) == []
+    second.context.clear_cookies()
+
+
+def test_a_draft_survives_looking_elsewhere_and_goes_with_its_rater(
+    tmp_path: Path, tab: Page
+) -> None:
+    with served(tmp_path, "likert") as site:
+        link = site.link()
+        tab.goto(link)
+        tab.locator("main form button").click()
+        tab.wait_for_load_state("networkidle")
+        before = begin(tab, "likert")
+        tab.goto(site.address + "/history")
+        tab.goto(site.address + "/work")
+        assert filled(tab) == before and len(drafts(tab)) == 1
+
+        tab.goto(site.address + "/data")
+        tab.get_by_role("button", name="יציאה").click()
+        tab.wait_for_load_state("networkidle")
+        assert drafts(tab) == []
+        tab.goto(link)  # the same rater, the same page, and nothing on it
+        tab.locator("main form button").click()
+        tab.wait_for_load_state("networkidle")
+        assert filled(tab) != before
+
+        begin(tab, "likert")
+        tab.goto(site.address + "/data")
+        tab.locator("[name=sure]").check()
+        tab.get_by_role("button", name="מחיקת כל הנתונים שלי").click()
+        expect(tab.locator("h1")).to_contain_text("נמחקו")
+        assert tab.evaluate("localStorage.length") == 0
+
+
+def test_another_raters_link_in_the_same_browser_takes_drafts_away(
+    tmp_path: Path, tab: Page
+) -> None:
+    with served(tmp_path, "review") as site:
+        enter(tab, site)
+        begin(tab, "review")
+        assert len(drafts(tab)) == 1
+        enter(tab, site)  # a link of somebody else's
+        assert drafts(tab) == []
+        assert "שורה מתוקנת" not in filled(tab) and "באמצע" not in filled(tab)
+
+
+def test_a_withdrawn_link_takes_drafts_away(tmp_path: Path, tab: Page) -> None:
+    with served(tmp_path, "likert") as site:
+        enter(tab, site)
+        begin(tab, "likert")
+        for link in invites(site.database, site.study.name):
+            revoke(site.database, site.study.name, link.id)
+        tab.goto(site.address + "/work")
+        expect(tab.locator("main")).to_contain_text("הקישור הזה בוטל")
+        tab.wait_for_load_state("networkidle")
+        assert drafts(tab) == []
+
+
+def test_drafts_are_few_and_none_is_huge(tmp_path: Path, tab: Page) -> None:
+    with served(tmp_path, "review") as site:
+        enter(tab, site)
+        for number in range(7):
+            tab.evaluate(
+                """number => {
+                  const by = document.getElementById("item").dataset.rater;
+                  const draft = { by, at: Date.now() - 1000 * number, seconds: 1, fields: [] };
+                  localStorage.setItem(`hebench-draft:other:${number}`, JSON.stringify(draft));
+                }""",
+                number,
+            )
+        begin(tab, "review")
+        assert len(drafts(tab)) == 5
+        own = [key for key in drafts(tab) if slot(tab) in key]
+        assert len(own) == 1, "the newest is among those that stay"
+        tab.locator("#fixed").fill("א" * 260_000)
+        assert [key for key in drafts(tab) if slot(tab) in key] == []
+
+
 # ----------------------------------------------------------------------------------- accessible
 
 
@@ -394,6 +595,7 @@ def pages_of(site: Served, tab: Page) -> Iterator[str]:
     for path in ("/history", "/data", "/nothing"):
         tab.goto(site.address + path)
         yield path
+    reveal(site.database, site.study.name, what="status", why="מודל אחד נראה שבור")
     tab.goto(site.link("owner"))
     tab.locator("main form button").last.click()
     tab.locator("details").evaluate_all("all => all.forEach((one) => { one.open = true })")

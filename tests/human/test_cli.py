@@ -11,6 +11,7 @@ from hebench.human.access import enter
 from hebench.human.database import open_database
 from hebench.human.publish import stored_study
 from hebench.human.store import Ballot, claim, vote
+from tests.human.made_study import joined, vote_all
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -80,6 +81,7 @@ def test_a_study_goes_from_init_to_board_votes_pairs_and_evidence(
     [
         (["status", "no-such-study"], "--db"),
         (["check", "absent.yaml"], "expected a YAML file"),
+        (["init", "new", "--example", "poems"], "translations, summaries"),
         (["invite", "name", "--db", "x.sqlite", "--role", "king"], "expected rater"),
         (["export", "name", "--db", "x.sqlite", "--what", "all", "--out", "y"], "expected raw"),
         (["status", "name", "--db", "mysql://there/x"], "postgresql"),
@@ -97,3 +99,25 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert code == 2
     assert expected in problem
     assert problem.count("\n") == 1
+
+
+def test_status_hides_models_until_the_end_and_keeps_why_it_named_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = str(tmp_path / "study.yaml")
+    run(capsys, "init", str(tmp_path))
+    run(capsys, "publish", study)
+    database = open_database(str(tmp_path / "example-translations.sqlite"))
+    vote_all(database, joined(database, "example-translations"))
+    database.close()
+    _, printed, _ = run(capsys, "status", study)
+    assert all(f"votes  model {number}\n" in printed for number in (1, 2, 3))
+    assert "smollm2" not in printed and "translator" not in printed
+    code, _, problem = run(capsys, "status", study, "--names", " ")
+    assert (code, "expected the reason" in problem) == (2, True)
+    _, printed, _ = run(capsys, "status", study, "--names", "a model seems broken")
+    assert "votes  smollm2\n" in printed and "model 1" not in printed
+    assert "models could be told after" in printed and "status, by command line" in printed
+    run(capsys, "close", study)
+    _, printed, _ = run(capsys, "status", study)
+    assert "model 1" not in printed

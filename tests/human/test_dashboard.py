@@ -1,19 +1,24 @@
 """The owner's pages: numbers without names until the end, quality, links, exports."""
 
 import json
-import logging
 import re
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import select
 
-from hebench.human.collected import collected
-from hebench.human.dashboard import dashboard
+from hebench.human import dashboard as module
+from hebench.human import schema
+from hebench.human.access import forget
+from hebench.human.blinding import close_study, reopen_study, reveal
+from hebench.human.collected import Collected, collected
 from hebench.human.database import Database
 from hebench.human.publish import study_state
-from hebench.human.quality import exclusions
-from hebench.human.store import claim, vote
-from tests.human.made_study import MODELS, ballot, joined, new_id, published, vote_all
+from hebench.human.quality import exclude, exclusions, lift
+from hebench.human.store import claim, undo, vote
+from tests.human.made_study import MODELS, Clock, ballot, joined, new_id, published, vote_all
 from tests.human.web import ON_SQLITE, Guest, app_for, guest
 
 pytestmark = ON_SQLITE
@@ -35,30 +40,34 @@ def owner(database: Database, app: FastAPI) -> Guest:
     return guest(database, app, role="owner")
 
 
-def test_the_dashboard_masks_names_until_the_study_closes(
-    database: Database, owner: Guest, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_dashboard_masks_names_until_the_study_closes(database: Database, owner: Guest) -> None:
     owner.get("/owner")
     assert "מודל 1" in owner.text() and not NAMES.search(owner.page)
-    with caplog.at_level(logging.WARNING):
-        owner.submit("/owner/reveal")
-    assert all(name in owner.page for name in MODELS)
-    (row,) = caplog.records
-    assert "revealed to owner r-" in row.message
+    assert owner.submit("/owner/reveal").status_code == 400, "a reason is asked for"
+    assert not NAMES.search(owner.page)
     owner.get("/owner")
+    owner.submit("/owner/reveal", why="<b>נראה שבור</b>")
+    assert all(name in owner.page for name in MODELS)
+    votes = len(collected(database, "summaries-1").counted())
+    for _ in range(2):
+        text = owner.text()
+        assert "השמות הוצגו בעמוד הזה" in text and "נראה שבור" in text and "<b>נר" not in owner.page
+        assert re.search(rf"UTC {votes} השמות", text), "the row says after how many votes"
+        owner.get("/owner")
     assert not NAMES.search(owner.page), "showing them was for one page"
     owner.submit("/owner/state", state="close")
     assert study_state(database, "summaries-1").state == "closed"
     assert all(name in owner.page for name in MODELS)
     owner.submit("/owner/state", state="reopen")
     assert not NAMES.search(owner.page)
+    assert "המחקר נפתח מחדש אחרי סגירה" in owner.text()
 
 
 def test_the_page_shows_the_numbers_of_the_results(
     database: Database, app: FastAPI, owner: Guest
 ) -> None:
     owner.get("/owner")
-    found = dashboard(database, "summaries-1", key=app.state.site.key, named=False)
+    found = module.dashboard(database, "summaries-1", key=app.state.site.key, named=False)
     text = owner.text()
     assert found.results.ranking
     for row in found.results.ranking.rows:
@@ -182,3 +191,52 @@ def test_votes_after_the_end_are_kept_and_said_not_to_count(
     assert (receipt["counted"], receipt["reason"]) == (False, "after_close")
     rater.get("/work")
     assert "המחקר הסתיים" in rater.text()
+
+
+def test_numbers_are_worked_out_again_whenever_something_changed_and_only_then(
+    database: Database, clock: Clock, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worked: list[int] = []
+    real = module.study_results
+    monkeypatch.setattr(
+        module, "study_results", lambda found: worked.append(len(found.votes)) or real(found)
+    )
+    latest, study = module.Latest(), "summaries-1"
+    rater, other = joined(database), joined(database)
+    pages = claim(database, rater, ahead=2).assignments
+    changes: list[Callable[[], object]] = [
+        lambda: vote(database, rater, ballot(pages[0])),
+        lambda: vote(database, rater, ballot(pages[0], "tie")),
+        lambda: undo(database, rater, id=new_id()),
+        lambda: vote(database, rater, ballot(pages[1])),
+        lambda: vote(database, other, ballot(claim(database, other).assignments[0])),
+        lambda: exclude(database, study, rater=name_of(rater), reason="owner", by="r-1"),
+        lambda: lift(database, study, exclusions(database, study)[0].id, by="r-1"),
+        lambda: reveal(database, study, what="status", why="כך"),
+        lambda: setattr(clock, "now", clock.now + 86_400),  # leases run out
+        lambda: joined(database),
+        lambda: forget(database, other),
+        lambda: vote(database, rater, ballot(claim(database, rater).assignments[0])),
+        lambda: close_study(database, study),
+        lambda: reopen_study(database, study),
+    ]
+
+    def name_of(rater: int) -> str:
+        with database.read() as connection:
+            wanted = schema.raters.c.id == rater
+            found = connection.execute(select(schema.raters.c.pseudonym).where(wanted))
+            return str(found.scalar_one())
+
+    def same(one: Collected) -> Collected:
+        return replace(one, now=0.0, raters=tuple(replace(r, seen=0.0) for r in one.raters))
+
+    latest.numbers(database, study)
+    for number, change in enumerate(changes):
+        before = len(worked)
+        change()
+        for _ in range(2):
+            found, results = latest.numbers(database, study)
+        assert len(worked) == before + 1, f"change {number}"
+        fresh = collected(database, study)
+        assert same(found) == same(fresh), f"change {number}"
+        assert results.counts == real(fresh).counts

@@ -9,6 +9,7 @@ import pytest
 
 from hebench.board.votes import read_votes
 from hebench.errors import ConfigError, DataError
+from hebench.human.blinding import close_study
 from hebench.human.card import study_card
 from hebench.human.collected import collected
 from hebench.human.database import Database, open_database
@@ -19,7 +20,7 @@ from hebench.human.export import (
     raw_jsonl,
     votes_jsonl,
 )
-from hebench.human.publish import close_study, study_state
+from hebench.human.publish import study_state
 from hebench.human.quality import apply_rules
 from hebench.human.results import study_results
 from hebench.human.store import claim, undo, vote

@@ -1,9 +1,12 @@
 """Slots and votes on both engines: quotas, leases, replays, corrections, undo, late votes."""
 
+import json
 import random
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,16 +19,11 @@ from hebench.human import schema
 from hebench.human.access import AccessDenied, invites, revoke
 from hebench.human.adjudicate import claim_disputed, disputed
 from hebench.human.ballot import BallotError
+from hebench.human.blinding import close_study, reopen_study
 from hebench.human.collected import collected
 from hebench.human.database import Database, open_database
-from hebench.human.publish import (
-    close_study,
-    publish,
-    reopen_study,
-    stored_study,
-    studies,
-    study_state,
-)
+from hebench.human.material import read_material
+from hebench.human.publish import publish, stored_study, studies, study_state
 from hebench.human.store import (
     ConflictError,
     claim,
@@ -34,7 +32,7 @@ from hebench.human.store import (
     undo,
     vote,
 )
-from hebench.human.study import Stop
+from hebench.human.study import Source, Stop
 from tests.human.made_study import (
     MODELS,
     Clock,
@@ -67,10 +65,15 @@ def slot_counts(database: Database) -> Counter[int]:
 # ------------------------------------------------------------------------------------ databases
 
 
-def test_the_migrated_schema_is_the_declared_one(database: Database) -> None:
+def differences(database: Database) -> list[Any]:
+    """Return what the database's schema has otherwise than it is declared."""
     with database.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, schema.metadata) == []
+        return list(compare_metadata(context, schema.metadata))
+
+
+def test_the_migrated_schema_is_the_declared_one(database: Database) -> None:
+    assert differences(database) == []
 
 
 def test_opening_a_database_again_changes_nothing(database: Database, url: str) -> None:
@@ -79,17 +82,42 @@ def test_opening_a_database_again_changes_nothing(database: Database, url: str) 
         assert [state.name for state in studies(again)] == [STUDY]
 
 
-def test_a_database_of_a_newer_hebench_is_refused(database: Database, url: str) -> None:
-    def set_version(version: str) -> None:
-        with database.begin() as connection:
-            connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{version}'")
+def version_of(database: Database) -> str:
+    with database.read() as connection:
+        found = connection.exec_driver_sql("SELECT version_num FROM alembic_version")
+        return str(found.scalar_one())
 
-    set_version("9999")
+
+def set_version(database: Database, version: str) -> None:
+    with database.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{version}'")
+
+
+def test_a_database_of_a_newer_hebench_is_refused(database: Database, url: str) -> None:
+    current = version_of(database)
+    set_version(database, "9999")
     try:
         with pytest.raises(DataError, match="a newer hebench made it"):
             open_database(url)
     finally:
-        set_version("0001")  # other tests use this database, too
+        set_version(database, current)  # other tests use this database, too
+
+
+def test_a_database_of_the_first_version_is_brought_up_to_date_with_its_votes(
+    database: Database, url: str
+) -> None:
+    published(database)
+    vote_all(database, joined(database))
+    before = collected(database, STUDY)
+    current = version_of(database)
+    with database.begin() as connection:
+        schema.reveals.drop(connection)
+    set_version(database, "0001")
+    with open_database(url) as again:
+        after = collected(replace(again, clock=database.clock), STUDY)
+        assert version_of(again) == current
+    assert after == before
+    assert differences(database) == []
 
 
 @pytest.mark.parametrize(
@@ -356,6 +384,20 @@ def test_nulls_and_halves_of_pairs_in_a_note_are_stored_as_signs(database: Datab
     vote(database, rater, cast)
     assert vote(database, rater, cast).replayed
     assert history(database, rater)[0].note == "א␀ב\ufffd<script>\u202e"
+
+
+def test_nulls_and_halves_of_pairs_in_an_answer_are_published_as_signs(
+    database: Database, tmp_path: Path
+) -> None:
+    for place, name in enumerate(MODELS):
+        row = {"item": "i\0", "source": "מקור\0", "answer": f"א\0ב\ud800{place}"}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    models = {name: Source(answers=tmp_path / f"{name}.jsonl") for name in MODELS}
+    study = made_study(models=models, checks=None, plan={"votes_each": 1, "repeats": 0})
+    publish(database, study, read_material(study))
+    (page,) = claim(database, joined(database)).assignments
+    assert page.source == "מקור␀"
+    assert {answer[:4] for answer in page.answers} == {"א␀ב\ufffd"}
 
 
 def test_a_correction_is_a_new_row_and_the_newest_counts(database: Database) -> None:

@@ -13,6 +13,7 @@ from hebench.catalogue import LANGUAGES, Texts, catalogue
 from hebench.human import access, study
 from hebench.human.access import ROLES
 from hebench.human.ballot import DIMENSION_OUTCOMES
+from hebench.human.blinding import What
 from hebench.human.claims import Status
 from hebench.human.dashboard import ALPHA_REASONS, NEEDED_REASONS, REASONS
 from hebench.human.owner import EXPORTS
@@ -54,6 +55,7 @@ MADE: dict[str, set[str]] = {
     },
     "owner.why.": set(REASONS),
     "owner.export.": {name.split(".")[0] for name in EXPORTS},
+    "owner.seen.": set(get_args(What)),
     "role.": set(ROLES),
     "js.not_counted_": set(LATE),
     **{f"status.{word}.": {"title", "text"} for word in (*get_args(Status), "offline")},

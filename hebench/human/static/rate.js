@@ -1,6 +1,7 @@
 // The rating page: votes go into the queue and the next page is there at once; keys, undo, view.
 // Without this script every form works by itself.
 
+import { openDrafts } from "./drafts.js";
 import { openQueue, post, uuid } from "./queue.js";
 import { markable } from "./spans.js";
 
@@ -33,11 +34,14 @@ switches?.addEventListener("submit", (event) => {
 let looked = 0, since = performance.now();
 const pause = () => {
   if (!document.hidden) since = performance.now();
-  else looked += performance.now() - since;
+  else {
+    looked += performance.now() - since;
+    keepDraft();
+  }
 };
 const seconds = () => (looked + (document.hidden ? 0 : performance.now() - since)) / 1000;
 document.addEventListener("visibilitychange", pause);
-const startClock = () => ([looked, since] = [0, performance.now()]);
+const startClock = (before) => ([looked, since] = [1000 * before, performance.now()]);
 
 // ------------------------------------------------------------------------------- the next page
 
@@ -48,12 +52,24 @@ let claiming = null, message = "";
 
 const slotShown = () => item.querySelector("[data-slot]")?.dataset.slot;
 
+const formShown = () => item?.querySelector("form.ballot");
+
+// Makes a page that was just put in its place ready, filled in as far as the rater had come.
+function prepare() {
+  const mark = markable(item.firstElementChild), before = drafts.restore(formShown(), mark);
+  startClock(before);
+  if (before) find("spoken").textContent = say("restored");
+}
+
+function keepDraft() {
+  if (formShown()) drafts.keep(formShown(), seconds());
+}
+
 function show(page) {
   // Made and escaped by the server, as the first page was.
   item.innerHTML = page.html;
   seen.set(page.slot, page.html);
-  startClock();
-  markable(item.firstElementChild);
+  prepare();
   scrollTo(0, 0);
   item.querySelector("h1").focus({ preventScroll: true });
 }
@@ -138,7 +154,8 @@ function tell({ state, waiting, refused, receipt }) {
   if (receipt) setProgress(answered + (receipt.replayed ? 0 : 1), total);
 }
 
-const queue = item && openQueue(item.dataset.queue, item.dataset.token, tell);
+const queue = item && openQueue(item.dataset.rater, item.dataset.token, tell);
+const drafts = item && openDrafts(item.dataset.study, item.dataset.rater);
 
 function cast(form, button) {
   const body = new FormData(form), id = uuid();
@@ -152,6 +169,7 @@ function cast(form, button) {
   } catch {
     return plainly(form, button); // this browser keeps nothing for us
   }
+  drafts.drop(form);
   done.add(slot);
   setProgress(answered, total);
   find("spoken").textContent = say("saved");
@@ -225,10 +243,12 @@ if (item) {
   const bar = find("progress"), slot = slotShown();
   if (slot) seen.set(slot, item.innerHTML);
   setProgress(bar.value, Number(bar.max));
-  if (slot) markable(item.firstElementChild);
+  if (slot) prepare();
   // A vote on this very page may have waited here since a tab was closed.
   const stale = queue.waiting().some((entry) => entry.slot === slot);
   queue.flush().then(refill).then(() => stale && next());
+  item.addEventListener("input", keepDraft);
+  addEventListener("pagehide", keepDraft);
   addEventListener("online", lookAgain);
   setInterval(lookAgain, 60_000);
 } else markable(document.querySelector(".item"));

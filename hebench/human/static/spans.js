@@ -14,6 +14,28 @@ function placeOf(node, offset) {
   return Number(block.dataset.at) + [...before.textContent].length;
 }
 
+// The part of a text between two such places.
+function rangeOf(text, start, end) {
+  const range = document.createRange();
+  const walker = document.createTreeWalker(text, NodeFilter.SHOW_TEXT);
+  let block = null, at = 0, begun = false;
+  for (let node; (node = walker.nextNode());) {
+    const own = node.parentElement.closest("[data-at]");
+    if (!own) continue;
+    if (own !== block) [block, at] = [own, Number(own.dataset.at)];
+    const control = node.parentElement.closest(".control");
+    const signs = control ? [node.data] : [...node.data], next = at + signs.length;
+    const offset = (place) => signs.slice(0, place - at).join("").length;
+    if (!begun && start < next) {
+      range.setStart(node, offset(Math.max(start, at)));
+      begun = true;
+    }
+    if (at < end) range.setEnd(node, offset(Math.min(end, next)));
+    at = next;
+  }
+  return range;
+}
+
 // The chosen part of a text: [start, end, words], or nothing.
 function chosenIn(text) {
   const selection = getSelection();
@@ -30,7 +52,7 @@ function chosenIn(text) {
   return start !== null && end !== null && start < end ? { start, end, range } : null;
 }
 
-// Prepares a page with a text to mark.
+// Prepares a page with a text to mark; gives a function that marks `start-end`, as boxes name it.
 export function markable(item) {
   const text = item.querySelector("[data-mark]");
   if (!text) return;
@@ -42,10 +64,7 @@ export function markable(item) {
     const on = [...ranges].filter(([box]) => box.checked).map(([, range]) => range);
     CSS.highlights.set("marked", new Highlight(...on));
   };
-  const mark = () => {
-    const chosen = chosenIn(text);
-    if (!chosen) return;
-    const value = `${chosen.start}-${chosen.end}`;
+  const add = (value, range) => {
     const known = [...item.querySelectorAll("[name=span]")].find((box) => box.value === value);
     if (known) known.checked = true;
     else {
@@ -53,17 +72,26 @@ export function markable(item) {
       const box = document.createElement("input"), words = document.createElement("bdi");
       Object.assign(box, { type: "checkbox", name: "span", value, checked: true });
       label.className = "choice";
-      words.append(chosen.range.cloneContents());
+      words.append(range.cloneContents());
       label.append(box, words);
       line.append(label);
       marks.append(line);
-      ranges.set(box, chosen.range);
+      ranges.set(box, range);
     }
-    getSelection().removeAllRanges();
     paint();
   };
+  const mark = () => {
+    const chosen = chosenIn(text);
+    if (!chosen) return;
+    add(`${chosen.start}-${chosen.end}`, chosen.range);
+    getSelection().removeAllRanges();
+    marks.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+  const ofValue = (value) => rangeOf(text, ...value.split("-").map(Number));
+  for (const box of marks.querySelectorAll("[name=span]")) ranges.set(box, ofValue(box.value));
   button.addEventListener("click", mark);
   item.addEventListener("change", paint);
   item.addEventListener("mark", mark);
-  if (CSS.highlights) CSS.highlights.delete("marked");
+  paint();
+  return (value) => add(value, ofValue(value));
 }
