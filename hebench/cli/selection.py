@@ -111,7 +111,11 @@ def select(
     ] = "score",
     tasks: Tasks = None,
     measure: Annotated[
-        str, typer.Option(help="score, margin, or auto: margins where scores are at chance.")
+        str,
+        typer.Option(
+            help="score, margin (probability of the right choice), answer (that of a byte of it), "
+            "or auto: margins where scores are at chance."
+        ),
     ] = "auto",
     guard: Annotated[
         list[str] | None, typer.Option(help="constraint: a task that must not fall.")

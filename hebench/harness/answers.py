@@ -90,7 +90,7 @@ class AnswerLog(CacheHook):  # type: ignore[misc]
             with tqdm(total=len(missing), desc=kind, unit="request", disable=None) as self._bar:
                 for request, answer in zip(missing, ask(missing, disable_tqdm=True), strict=True):
                     self.add_partial(kind, request.args, answer)
-        self.failed += sum(_is_nan(self._answers[key]) for key in once.values())
+        self.failed += sum(is_nan(self._answers[key]) for key in once.values())
         answers = [self._answers[key] for key in keys]
         return [tuple(value) if isinstance(value, list) else value for value in answers]
 
@@ -131,7 +131,8 @@ def _content_key(kind: str, args: Any) -> str:
     return sha256_of_json([kind, list(args)])
 
 
-def _is_nan(answer: Any) -> bool:
+def is_nan(answer: Any) -> bool:
+    """Return whether a stored answer is, or begins with, a log-likelihood that is no number."""
     value = answer[0] if isinstance(answer, list | tuple) else answer
     return isinstance(value, float) and math.isnan(value)
 
@@ -146,13 +147,13 @@ def resume(lm: LM, log: AnswerLog) -> None:
             requests: list[Any], *, ask: Callable[..., list[Any]] = ask, kind: str = kind
         ) -> list[Any]:
             once = {id(request): request.args for request in requests}
-            log.truncated += sum(_is_truncated(lm, kind, args) for args in once.values())
+            log.truncated += sum(is_truncated(lm, kind, args) for args in once.values())
             return log.answer(ask, kind, requests)
 
         setattr(lm, kind, answered)
 
 
-def _is_truncated(lm: LM, kind: str, args: Any) -> bool:
+def is_truncated(lm: LM, kind: str, args: Any) -> bool:
     """Return whether a prompt exceeds the model's context, so that its beginning is cut off."""
     encode, longest = getattr(lm, "tok_encode", None), getattr(lm, "max_length", None)
     if encode is None or longest is None or kind == "loglikelihood_rolling":

@@ -20,8 +20,10 @@ import numpy as np
 import torch
 
 from hebench.errors import one_line
+from hebench.files import sha256_of_json
+from hebench.harness.answers import is_truncated
 from hebench.harness.prefix import PrefixLM
-from hebench.harness.tasks import load_tasks, quiet
+from hebench.harness.tasks import fingerprint, load_tasks, quiet
 
 Sample = dict[str, Any]
 
@@ -36,11 +38,29 @@ class Share:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What came of it, by task; a task is in `samples` or in `failed`."""
+    """What came of it, by task, and how it was asked; a task is in `samples` or in `failed`."""
 
     samples: dict[str, list[Sample]]  # as lm-eval's sample files hold them, by doc_id
     versions: dict[str, str]
     failed: dict[str, str]  # task -> why
+    described: dict[str, "Described"]  # those in `samples`
+    truncated: int  # requests longer than the model's context
+    backend: str  # prefix, or hf where the model shares nothing
+    device: str
+    batch_size: int
+    seed: int
+    limit: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """What a run folder says of a task beside its samples."""
+
+    config: dict[str, Any]
+    shots: int
+    total: int  # items in the split
+    task_sha256: str
+    data_sha256: str  # over every document of the split
 
 
 def ask(  # noqa: PLR0913 (each is named at the call)
@@ -80,8 +100,33 @@ def ask(  # noqa: PLR0913 (each is named at the call)
         # A task is somebody's code: what it raises must not stop a training.
         except Exception as error:  # noqa: BLE001
             failed[name] = one_line(error)
-    versions = {name: str(task.VERSION) for name, task in loaded.items()}
-    return Asked(samples=samples, versions=versions, failed=failed)
+    return Asked(
+        samples=samples,
+        versions={name: str(task.VERSION) for name, task in loaded.items()},
+        failed=failed,
+        described={name: _described(loaded[name]) for name in samples},
+        truncated=sum(
+            is_truncated(lm, loaded[name].OUTPUT_TYPE, args)
+            for name, found in samples.items()
+            for sample in found
+            for args in sample["arguments"]
+        ),
+        backend="prefix" if samples and lm.branches is not None else "hf",
+        device=str(model.device),
+        batch_size=batch_size,
+        seed=seed,
+        limit=limit,
+    )
+
+
+def _described(task: Any) -> Described:
+    return Described(
+        config=task.dump_config(),
+        shots=int(task.config.num_fewshot or 0),
+        total=len(task.eval_docs),
+        task_sha256=fingerprint(task),
+        data_sha256=sha256_of_json(list(task.eval_docs)),
+    )
 
 
 def _samples(lm: PrefixLM, task: Any, items: list[int]) -> list[Sample]:

@@ -150,8 +150,8 @@ def evaluate(config: EvalConfig) -> RunManifest:
         data_sha256=data,
         prompt_sha256=prompts,
         metric_signatures=text.signatures(),
-        versions=_versions(),
-        hardware=_hardware(config.device),
+        versions=package_versions(),
+        hardware=hardware_of(config.device),
         started=started.isoformat(timespec="seconds"),
         seconds=round(seconds, 1),
         requests=counts["total"],
@@ -267,7 +267,7 @@ def _is_same(
         and earlier.split == config.split
         and earlier.task_sha256 == fingerprints
         and earlier.data_sha256 == data
-        and earlier.versions == _versions()
+        and earlier.versions == package_versions()
     )
 
 
@@ -398,7 +398,8 @@ def _require_whole(written: Sequence[Path], counts: dict[str, int], out: Path) -
         ) from error
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that scores depend on, by name."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -406,7 +407,8 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _hardware(device: str) -> dict[str, str]:
+def hardware_of(device: str) -> dict[str, str]:
+    """Return what this machine is, and the accelerator if `device` is one, by name."""
     found = {
         "machine": platform.machine(),
         "system": platform.system(),

@@ -4,8 +4,9 @@
 
 At every save (or every so many steps) the tasks are asked of the model as it stands, the scores go
 to the Trainer's loggers (TensorBoard, W&B, trackio: whatever it reports to) as `hebench/<task>`
-and, with every item, to `selection.jsonl` in the output folder. Training is what it would have
-been without: the same numbers, to the bit (`hebench.harness.live.undisturbed`).
+and, with every item, to `selection.jsonl` in the output folder; the answers go to a run folder,
+`evals/<checkpoint>/live-<key>/`, as a watcher's do. Training is what it would have been without:
+the same numbers, to the bit (`hebench.harness.live.undisturbed`).
 
 It costs time, and says how much: `hebench/overhead`. An evaluation that would take more than
 `max_overhead` of the training time so far is left out; `hebench watch RUN --once` makes up for it.
@@ -19,6 +20,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,17 @@ from transformers import TrainerCallback
 
 from hebench.errors import ConfigError
 from hebench.harness.live import Asked, Share, ask, undisturbed
-from hebench.selection.evaluate import EvaluateConfig, evaluated_samples, leaf_tasks, settings_of
-from hebench.selection.found import PREFIX, look
+from hebench.harness.live_folder import write_run_folder
+from hebench.harness.models import identify
+from hebench.records import Model
+from hebench.selection.evaluate import (
+    EVALS,
+    EvaluateConfig,
+    evaluated_samples,
+    leaf_tasks,
+    settings_of,
+)
+from hebench.selection.found import PREFIX, Found, look
 from hebench.selection.log import LOG_NAME, Evaluated, append
 
 _LOGGER = logging.getLogger(__name__)
@@ -141,19 +152,51 @@ class HebenchCallback(TrainerCallback):  # type: ignore[misc]
             )
         asked = _together(own)
         # Only what this very save wrote: a folder of that name may be of an earlier run.
-        saved = look(Path(args.output_dir) / f"{PREFIX}{step}") if self._every is None else None
+        run = Path(args.output_dir)
+        saved = look(run / f"{PREFIX}{step}") if self._every is None else None
         losses = [line["loss"] for line in state.log_history if "loss" in line]
+        weights = None
+        if state.is_world_process_zero and asked.samples:
+            identity = _identity(model, run, f"{PREFIX}{step}", saved)
+            weights = identity.weights_sha256
+            write_run_folder(
+                asked,
+                run / EVALS / f"{PREFIX}{step}" / f"live-{config.asked}",
+                model=identity,
+                seconds=time.perf_counter() - clock,
+            )
         return Evaluated(
             checkpoint=f"{PREFIX}{step}",
             step=step,
             tokens=saved.tokens if saved else None,
             loss_nats=saved.loss_nats if saved else (losses[-1] if losses else None),
+            weights_sha256=weights,
             settings=settings_of(config, saved.mark if saved else None)
-            | {"dtype": str(model.dtype).removeprefix("torch."), "device": str(model.device)},
+            | {"dtype": _dtype(model), "device": str(model.device)},
             seconds=round(time.perf_counter() - clock, 1),
             tasks=evaluated_samples(asked.samples, asked.versions),
             failed=asked.failed,
         )
+
+
+def _identity(model: Any, run: Path, checkpoint: str, saved: Found | None) -> Model:
+    """Return what is known of the model: with the weights of its folder, where it was saved."""
+    name = f"{run.resolve().name} {checkpoint}"
+    if saved is not None:
+        found = identify(str(saved.folder), name=name, revision=None, dtype=_dtype(model))
+        return replace(found, parameters=int(model.num_parameters()))
+    return Model(
+        name=name,
+        source=checkpoint,
+        revision=None,
+        weights_sha256=None,
+        parameters=int(model.num_parameters()),
+        dtype=_dtype(model),
+    )
+
+
+def _dtype(model: Any) -> str:
+    return str(model.dtype).removeprefix("torch.")
 
 
 def _tokenizer(kwargs: dict[str, Any]) -> Any:
@@ -217,4 +260,10 @@ def _together(own: Asked) -> Asked:
         for name in own.versions
         if name not in failed
     }
-    return Asked(samples=samples, versions=own.versions, failed=failed)
+    return replace(
+        own,
+        samples=samples,
+        failed=failed,
+        described={name: own.described[name] for name in samples},
+        truncated=sum(share.truncated for share in shares),
+    )

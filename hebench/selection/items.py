@@ -1,9 +1,14 @@
 """From the samples of a task, written or in memory, to the scores that checkpoints compare by.
 
-Beside the score of an item stands its margin where there are choices: the probability of the
-right one among them, exp(l_right) / sum exp(l), from the log-likelihoods (nats) of the whole
-answers. It moves while accuracy still sits at chance (Schaeffer et al. 2024, arXiv 2406.04391),
-and whoever guesses has the same expected value in both.
+Beside the score of an item stand two measures where there are choices, from the log-likelihoods
+l (nats) of the whole answers. They move while accuracy still sits at chance (Schaeffer et al. 2024,
+arXiv 2406.04391).
+
+* Its margin, the probability of the right choice among the choices, exp(l_right) / sum exp(l).
+  Whoever guesses has the same expected value in it as in the score.
+* Its answer, the geometric mean probability of a byte of the right choice, exp(l_right / bytes) =
+  2 ** -(bits per byte), as tasks of running text are scored. It looks at no other choice: it also
+  rises when a model merely learns the form of an answer, and nobody knows what a guesser has.
 
     >>> items_of([{"score": 1.0, "doc": {"choices": ["כן", "לא"], "label": 0}, ...}], "1.0").chance
     0.5
@@ -15,10 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hebench.board.read import newest_results, read_results, samples_path
 from hebench.errors import DataError
 from hebench.files import read_jsonl, sha256_of_json
+from hebench.metrics.likelihood import bits_per_byte
 from hebench.selection.log import TaskItems
 
 Sample = dict[str, Any]
@@ -52,7 +59,10 @@ def items_of(samples: Sequence[Sample], version: str, where: str = "samples") ->
     ]
     codes: dict[str, int] = {}
     clusters = tuple(codes.setdefault(name, len(codes)) for name in names)
-    margins = [_margin(sample, doc) for sample, doc in zip(samples, docs, strict=True)]
+    margins, answers = (
+        [measure(sample, doc) for sample, doc in zip(samples, docs, strict=True)]
+        for measure in (_margin, _answer)
+    )
     counts = [len(doc["choices"]) for doc in docs if isinstance(doc.get("choices"), list)]
     whole = len(counts) == len(docs) and all(counts)
     return TaskItems(
@@ -61,6 +71,7 @@ def items_of(samples: Sequence[Sample], version: str, where: str = "samples") ->
         data_sha256=sha256_of_json([sample.get("doc_hash") for sample in samples]),
         scores=np.array(scores, dtype=np.float32),
         margins=None if None in margins else np.array(margins, dtype=np.float32),
+        answers=None if None in answers else np.array(answers, dtype=np.float32),
         clusters=clusters if len(codes) < len(clusters) else None,
         chance=sum(1 / count for count in counts) / len(counts) if whole else None,
     )
@@ -83,6 +94,37 @@ def _margin(sample: Sample, doc: Sample) -> float | None:
 
     None where the answers are not the log-likelihoods of the document's choices.
     """
+    values = _loglikelihoods(sample, doc)
+    if values is None:
+        return None
+    if np.isnan(values).any() or not np.isfinite(values.max()):
+        return math.nan
+    likelihoods = np.exp(values - values.max())
+    return float(likelihoods[doc["label"]] / likelihoods.sum())
+
+
+def _answer(sample: Sample, doc: Sample) -> float | None:
+    """Return 2 ** -(bits per byte) of the right choice, NaN if its log-likelihood is no number.
+
+    The bytes are those of what was asked, with the space before the choice: its bits are in the
+    log-likelihood, too. None as for `_margin`, and where the sample does not say what was asked.
+    """
+    values, asked = _loglikelihoods(sample, doc), sample.get("arguments")
+    if values is None or not asked or len(asked) != len(values):
+        return None
+    # In memory a (prompt, answer) a request; lm-eval writes them as gen_args_<n>.arg_<m>.
+    if isinstance(asked, dict):
+        text = asked[f"gen_args_{doc['label']}"]["arg_1"]
+    else:
+        text = asked[doc["label"]][1]
+    right = float(values[doc["label"]])
+    if not math.isfinite(right):
+        return math.nan
+    return min(1.0, float(2 ** -bits_per_byte(right, text)))  # a sure one may round to just above
+
+
+def _loglikelihoods(sample: Sample, doc: Sample) -> NDArray[np.float64] | None:
+    """Return the choices' log-likelihoods, (choices,), None where the answers are none."""
     choices, label, answers = doc.get("choices"), doc.get("label"), sample.get("filtered_resps")
     if not isinstance(choices, list) or not isinstance(label, int) or not answers:
         return None
@@ -90,8 +132,4 @@ def _margin(sample: Sample, doc: Sample) -> float | None:
         isinstance(answer, list | tuple) and len(answer) == 2 for answer in answers
     ):
         return None
-    values = np.array([float(answer[0]) for answer in answers])
-    if np.isnan(values).any() or not np.isfinite(values.max()):
-        return math.nan
-    likelihoods = np.exp(values - values.max())
-    return float(likelihoods[label] / likelihoods.sum())
+    return np.array([float(answer[0]) for answer in answers])

@@ -3,10 +3,11 @@
 >>> put_on_board(Path("runs/he/pretrain"), Path("leaderboard"), run="smollm2-he", chosen="...")
 ['smollm2-he-checkpoint-200', 'smollm2-he-checkpoint-400']
 
-Each is a model with `checkpoint: {run, step, tokens, seed, loss, chosen}` in models.yaml. Only
-those whose evaluation is a run folder can come: what a callback asked is in the log alone.
+Each is a model with `checkpoint: {run, step, tokens, seed, loss, chosen}` in models.yaml, whether a
+callback, a watcher or a sweep evaluated it, and whether it is still there or training removed it.
 """
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,29 +18,34 @@ from hebench.errors import DataError
 from hebench.records import MANIFEST_NAME, Checkpoint, RunManifest
 from hebench.selection.average import averages
 from hebench.selection.evaluate import EVALS
-from hebench.selection.found import Found, complete
+from hebench.selection.found import complete
+from hebench.selection.log import LOG_NAME, Evaluated, read_log
 
 
 def put_on_board(folder: Path, board: Path, *, run: str, chosen: str) -> list[str]:
-    """Add the run folders of a run's checkpoints to a leaderboard; return the models' slugs.
+    """Add the run folders of a log's checkpoints to a leaderboard; return the models' slugs.
 
     run: the training run's name, a slug. chosen: the checkpoint that was selected. What is on the
-    board already stays as it is. Raises DataError for a name that is no slug, where no checkpoint
-    has a run folder, or where models.yaml marks another one as chosen.
+    board already stays as it is. Raises DataError for a name that is no slug, without a log, where
+    no checkpoint has a run folder, or where models.yaml marks another one as chosen.
     """
     if not SLUG.fullmatch(run):
         raise DataError(f"expected a run's name as a slug (a-z, 0-9, . _ -), found {run[:80]!r}")
+    # A run has one seed, also those of its checkpoints that are gone.
+    seeds = [found.seed for found in [*complete(folder), *averages(folder)]]
+    seed = next((seed for seed in seeds if seed is not None), None)
     added = []
-    for found in [*complete(folder), *averages(folder)]:
-        for evaluation in _evaluations(folder, found):
-            slug = slugify(f"{run}-{found.name}")
+    for entry in read_log(folder / LOG_NAME):
+        loss = entry.loss_nats
+        for evaluation in _evaluations(folder, entry):
+            slug = slugify(f"{run}-{entry.checkpoint}")
             place = Checkpoint(
                 run=run,
-                step=found.step,
-                tokens=found.tokens,
-                seed=found.seed,
-                loss=found.loss_nats,
-                chosen=found.name == chosen,
+                step=entry.step,
+                tokens=entry.tokens,
+                seed=seed,
+                loss=loss if loss is not None and math.isfinite(loss) else None,
+                chosen=entry.checkpoint == chosen,
             )
             _describe(board, slug, evaluation, place)
             if not _is_there(board, slug, evaluation):
@@ -54,13 +60,14 @@ def put_on_board(folder: Path, board: Path, *, run: str, chosen: str) -> list[st
     return added
 
 
-def _evaluations(folder: Path, found: Found) -> list[Path]:
-    """Return the complete run folders of a checkpoint as it is now, not of an earlier one."""
-    return sorted(
-        path.parent
-        for path in (folder / EVALS / found.name).rglob(MANIFEST_NAME)
-        if RunManifest.read(path.parent)
-    )
+def _evaluations(folder: Path, entry: Evaluated) -> list[Path]:
+    """Return the complete run folders of a checkpoint as the log has it, not of an earlier one."""
+    found = []
+    for path in (folder / EVALS / entry.checkpoint).rglob(MANIFEST_NAME):
+        manifest = RunManifest.read(path.parent)
+        if manifest and manifest.model.weights_sha256 == entry.weights_sha256:
+            found.append(path.parent)
+    return sorted(found)
 
 
 def _describe(board: Path, slug: str, evaluation: Path, place: Checkpoint) -> None:

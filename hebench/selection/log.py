@@ -3,10 +3,11 @@
     {"schema": 1, "checkpoint": "checkpoint-200", "step": 200, "tokens": 102400, "loss_nats": 3.1,
      "weights_sha256": "…", "settings": {…}, "seconds": 41.0, "failed": {},
      "tasks": {"hebench_mini_nli": {"version": "1.0", "prompt_sha256": "…", "data_sha256": "…",
-               "scores": "<float32, base64>", "margins": "<float32, base64>", "clusters": null,
-               "chance": 0.33}}}
+               "scores": "<float32, base64>", "margins": "<float32, base64>",
+               "answers": "<float32, base64>", "clusters": null, "chance": 0.33}}}
 
-Every item's score stands in the line, since two checkpoints are compared item by item. Lines are
+Every item's score stands in the line, since two checkpoints are compared item by item; lines of
+before there were `answers` have none. Lines are
 appended whole and under a lock, so that a callback and several watchers can share a file; the
 same checkpoint twice is one evaluation (the later line counts), and half a line at the end, which
 only a power cut can leave, counts as nothing and gives way to the next line.
@@ -24,7 +25,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ from hebench.errors import DataError, one_line
 
 LOG_NAME = "selection.jsonl"
 LOG_SCHEMA = 1
+Measure = Literal["score", "margin", "answer"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +42,10 @@ class TaskItems:
     """The scores of one task's items; (n,), in the order of the task's documents.
 
     scores: in [0, 1], NaN where an item could not be judged. margins: the probability of the right
-    choice among the choices, None where there are none. clusters: codes from 0 of items that are
-    not independent; None where each stands for itself. chance: mean score, and margin, of a uniform
-    guesser, None where there are no choices.
+    choice among the choices; answers: the geometric mean probability of a byte of the right choice,
+    2 ** -(bits per byte); both None where there are no choices. clusters: codes from 0 of items
+    that are not independent; None where each stands for itself. chance: mean score, and margin, of
+    a uniform guesser, None where there are no choices.
     """
 
     version: str
@@ -50,6 +53,7 @@ class TaskItems:
     data_sha256: str
     scores: NDArray[np.float32]
     margins: NDArray[np.float32] | None = None
+    answers: NDArray[np.float32] | None = None
     clusters: tuple[int, ...] | None = None
     chance: float | None = None
 
@@ -58,6 +62,14 @@ class TaskItems:
         """Return the mean over judged items, NaN if none was."""
         judged = self.scores[~np.isnan(self.scores)]
         return float(judged.mean(dtype=np.float64)) if judged.size else math.nan
+
+    def by(self, measure: Measure) -> NDArray[np.float32] | None:
+        """Return the items' values of a measure, (n,), None where the task has none."""
+        return {"score": self.scores, "margin": self.margins, "answer": self.answers}[measure]
+
+    def chance_by(self, measure: Measure) -> float | None:
+        """Return a uniform guesser's mean, None where it is not known: of `answer` it never is."""
+        return None if measure == "answer" else self.chance
 
     @property
     def signature(self) -> tuple[str, str, str, int]:
@@ -170,9 +182,12 @@ def _entry(content: dict[str, Any], where: str) -> Evaluated:
 
 def _task(content: dict[str, Any], where: str) -> TaskItems:
     scores = _numbers(content["scores"], where)
-    margins = None if content["margins"] is None else _numbers(content["margins"], where)
+    margins, answers = (
+        None if content.get(key) is None else _numbers(content[key], where)
+        for key in ("margins", "answers")
+    )
     clusters = content["clusters"]
-    for other in (margins, clusters):
+    for other in (margins, answers, clusters):
         if other is not None and len(other) != len(scores):
             raise DataError(
                 f"{where}: expected {len(scores)} values, one an item, found {len(other)}; "
@@ -184,6 +199,7 @@ def _task(content: dict[str, Any], where: str) -> TaskItems:
         data_sha256=content["data_sha256"],
         scores=scores,
         margins=margins,
+        answers=answers,
         clusters=None if clusters is None else tuple(clusters),
         chance=content["chance"],
     )
@@ -203,7 +219,8 @@ def _packed(values: NDArray[np.float32] | None) -> str | None:
 
 def _plain(entry: Evaluated) -> dict[str, Any]:
     tasks = {
-        name: asdict(task) | {"scores": _packed(task.scores), "margins": _packed(task.margins)}
+        name: asdict(task)
+        | {key: _packed(getattr(task, key)) for key in ("scores", "margins", "answers")}
         for name, task in entry.tasks.items()
     }
     values = {name: getattr(entry, name) for name in entry.__dataclass_fields__}

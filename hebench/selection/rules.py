@@ -1,8 +1,10 @@
 """The rules that choose a checkpoint, and what they can say about their choice.
 
-confident (default): smooth the curve over neighbouring checkpoints, keep the set that paired
-    intervals cannot tell from the best, and take from it by the stated preference: the highest
-    smoothed score, the earliest, or the one of lowest loss.
+confident (default): keep the set that paired intervals cannot tell from the best, and take from
+    it by the stated preference: the highest score after smoothing over neighbouring checkpoints,
+    the earliest, or the one of lowest loss. The set compares scores as measured: smoothing picks
+    better, but it rounds off a bend, and of a short run that rises to a corner a set made of the
+    smoothed curve lost that corner in a third of made-up runs in place of one in twenty.
 best: the highest mean as measured. The winner of many equals is a lucky one.
 paper: DictaLM 2.0's (arXiv 2407.07080): of the last 10,000 steps the 10 checkpoints of lowest
     loss, and of these the highest mean.
@@ -11,8 +13,10 @@ constraint: `confident` among the checkpoints whose guard tasks (English, say) h
 votes: what people preferred; where they could not tell, the highest smoothed score.
 
 Where no checkpoint is above chance on a task of choices, its margin (see `hebench.selection.items`)
-stands in for its score, if the measure is `auto`. Checkpoints that are gone from the disk still
-tell about their neighbours, and are not chosen.
+stands in for its score, if the measure is `auto`. Not its answer: that also rises with what has
+nothing to do with the task, and as nobody knows what a guesser has there, it could not say that
+all are at chance. Checkpoints that are gone from the disk still tell about their neighbours, and
+are not chosen.
 
 Whatever chose it, the interval of the chosen checkpoint allows for the choice: the rule is applied
 again and again to curves made of the smoothed one and noise of the size that was measured, and
@@ -34,13 +38,17 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from hebench.errors import ConfigError, DataError, one_line
-from hebench.selection.log import Evaluated
+from hebench.selection.log import Evaluated, Measure
 from hebench.selection.table import Table, pair_variances, read_table
 from hebench.stats.paired import minimum_detectable
 from hebench.stats.ranks import may_be_best, normal_draws, simultaneous_critical
 
 Floats = NDArray[np.float64]
 DRAWS = 4000  # curves that a rule is applied to again
+_WORDS: dict[Measure, str] = {
+    "margin": "the right choice",
+    "answer": "a byte of the right answer",
+}
 RuleName = Literal["confident", "best", "paper", "constraint", "votes"]
 
 
@@ -51,7 +59,8 @@ class SelectConfig:
     rule: RuleName = "confident"
     prefer: Literal["score", "earliest", "lowest_loss"] = "score"  # within the set of equals
     tasks: tuple[str, ...] = ()  # the choice rests on these; none: on all of the log
-    measure: Literal["auto", "score", "margin"] = "auto"  # auto: margins for tasks at chance
+    # auto: margins for tasks at chance
+    measure: Literal["auto", "score", "margin", "answer"] = "auto"
     level: float = 0.95  # of the set and of all intervals
     window_steps: int = 10_000  # paper: how far back from the last step
     lowest: int = 10  # paper: checkpoints of lowest loss
@@ -84,7 +93,7 @@ class Candidate:
     loss_nats: float | None
     score: float  # mean over tasks, as measured
     standard_error: float  # of `score`
-    smoothed: float
+    smoothed: float  # over neighbouring checkpoints
     behind: float  # of the best smoothed score; 0 or more
     equal: bool  # cannot be told from the best
     allowed: bool  # by the rule's window, guard or votes, and still there
@@ -126,10 +135,11 @@ def decide(
     )
     table = read_table(log, (*names, *config.guard))
     reasons = [f"{len(table.entries)} checkpoints on {len(names)} tasks, {_items(table)} items"]
-    by_margin = _by_margin(table.of(names), config)
-    if by_margin:
-        table = read_table(log, (*names, *config.guard), by_margin=by_margin)
-        reasons.append(f"by the probability of the right choice: {', '.join(by_margin)}")
+    measures = _measures(table.of(names), config)
+    if measures:
+        table = read_table(log, (*names, *config.guard), measures=measures)
+        what = _WORDS[next(iter(measures.values()))]
+        reasons.append(f"by the probability of {what}: {', '.join(measures)}")
     chosen_by = table.of(names)
     if table.left_out:
         reasons.append(f"{len(table.left_out)} checkpoints left out, see left_out")
@@ -150,40 +160,40 @@ class _View:
 
 
 def _view(table: Table, allowed: NDArray[np.bool_], level: float) -> _View:
-    smooth = table.smoother @ table.scores
-    variances = pair_variances(table.smoother @ table.covariance @ table.smoother.T)
+    variances = pair_variances(table.covariance)
     places = np.flatnonzero(allowed)
     equal = np.zeros(len(allowed), dtype=bool)
     equal[places] = may_be_best(
-        smooth[places], variances[np.ix_(places, places)], dof=table.dof, level=level
+        table.scores[places], variances[np.ix_(places, places)], dof=table.dof, level=level
     )
     return _View(
         table=table,
-        smooth=smooth,
+        smooth=table.smoother @ table.scores,
         allowed=allowed,
         equal=equal,
         at_chance=_at_chance(table, level),
     )
 
 
-def _by_margin(table: Table, config: SelectConfig) -> list[str]:
-    """Return the tasks whose margins are looked at in place of their scores."""
+def _measures(table: Table, config: SelectConfig) -> dict[str, Measure]:
+    """Return what is looked at in place of scores, by task; all by the same measure."""
+    if config.measure == "score":
+        return {}
+    measure: Measure = "margin" if config.measure == "auto" else config.measure
     able = [
         name
         for name in table.items
-        if all(e.tasks[name].margins is not None for e in table.entries)
+        if all(e.tasks[name].by(measure) is not None for e in table.entries)
     ]
-    if config.measure == "margin":
-        lacking = [name for name in table.items if name not in able]
-        if lacking:
-            raise ConfigError(
-                f"measure margin needs tasks of choices, and {', '.join(lacking)} is none in this "
-                "log; leave it out with --tasks, or take measure auto"
-            )
-        return able
-    if config.measure == "score":
-        return []
-    return [name for name in able if _at_chance(table.of((name,)), config.level)]
+    if config.measure == "auto":
+        able = [name for name in able if _at_chance(table.of((name,)), config.level)]
+    elif lacking := [name for name in table.items if name not in able]:
+        raise ConfigError(
+            f"measure {measure} needs tasks of choices, and {', '.join(lacking)} is none in this "
+            "log, or was evaluated by a hebench that did not keep it; leave it out with --tasks, "
+            "evaluate anew, or take measure auto"
+        )
+    return dict.fromkeys(able, measure)
 
 
 def _present(
@@ -306,7 +316,7 @@ def _pick(view: _View, config: SelectConfig, reasons: list[str]) -> int:
         reasons.append("the lowest loss of those that cannot be told from the best")
         return int(equals[np.nanargmin(losses)])
     reasons.append("the highest score after smoothing over neighbours")
-    return int(places[np.argmax(view.smooth[places])])
+    return int(equals[np.argmax(view.smooth[equals])])
 
 
 def _decision(view: _View, place: int, config: SelectConfig, reasons: list[str]) -> Decision:

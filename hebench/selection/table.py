@@ -10,7 +10,7 @@ Letters: M checkpoints, T tasks, N items of a task.
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hebench.errors import DataError
-from hebench.selection.log import Evaluated, TaskItems
+from hebench.selection.log import Evaluated, Measure, TaskItems
 from hebench.stats.ranks import ROUNDING, mean_covariance
 
 Floats = NDArray[np.float64]
@@ -31,9 +31,9 @@ class Table:
     """Checkpoints that can be compared, in the order of their steps."""
 
     entries: tuple[Evaluated, ...]  # M
-    items: dict[str, Floats]  # task -> (M, N), NaN where not judged
+    items: dict[str, Floats]  # task -> (M, N) of its measure, NaN where not judged
     codes: dict[str, NDArray[np.int64]]  # task -> (N,) clusters
-    chance: dict[str, float | None]
+    chance: dict[str, float | None]  # of the measure
     left_out: dict[str, str]  # checkpoint -> why it is not here
 
     @property
@@ -59,8 +59,11 @@ class Table:
     @cached_property
     def covariance(self) -> Floats:
         """Return the covariance of `scores` over other items of these tasks, (M, M)."""
-        parts = [mean_covariance(scores, self.codes[name]) for name, scores in self.items.items()]
-        return np.asarray(np.sum(parts, axis=0) / len(parts) ** 2)
+        # One task at a time: with a thousand checkpoints each matrix is 8 MB.
+        total = sum(
+            mean_covariance(scores, self.codes[name]) for name, scores in self.items.items()
+        )
+        return np.asarray(total) / len(self.items) ** 2
 
     @property
     def dof(self) -> float:
@@ -117,12 +120,15 @@ class Table:
 
 
 def read_table(
-    log: Sequence[Evaluated], tasks: Sequence[str] = (), *, by_margin: Collection[str] = ()
+    log: Sequence[Evaluated],
+    tasks: Sequence[str] = (),
+    *,
+    measures: Mapping[str, Measure] | None = None,
 ) -> Table:
     """Return the table of a log's checkpoints, over `tasks` or over all that the log names.
 
-    by_margin: tasks whose margins stand in for their scores; all lines have to have them. A
-    checkpoint that lacks a task, or has no judged item in it, is left out with the reason.
+    measures: by task, what stands in for its scores. A checkpoint that lacks a task or its
+    measure, or has no judged item in it, is left out with the reason.
     Raises DataError if a task is in no line, if its version, prompts or data changed within the
     log, or if no checkpoint is left.
     """
@@ -131,33 +137,28 @@ def read_table(
     if unknown or not known:
         found = ", ".join(known) or "none"
         raise DataError(f"expected tasks of the log ({found}), found {', '.join(unknown)}")
-    wanted = list(tasks) or known
+    scores: dict[str, Measure] = dict.fromkeys(list(tasks) or known, "score")
+    by = scores | dict(measures or {})
     left_out = {}
     for entry in log:
-        reason = _reason_against(entry, wanted)
+        reason = _reason_against(entry, by)
         if reason:
             left_out[entry.checkpoint] = reason
     entries = tuple(entry for entry in log if entry.checkpoint not in left_out)
     if not entries:
         name, reason = next(iter(left_out.items()))
         raise DataError(f"no checkpoint has scores on every task; {name}: {reason}")
-    for name in wanted:
+    for name in by:
         _require_alike(name, entries)
     first = entries[0].tasks
     return Table(
         entries=entries,
         items={
-            name: np.array(
-                [
-                    entry.tasks[name].margins if name in by_margin else entry.tasks[name].scores
-                    for entry in entries
-                ],
-                dtype=np.float64,
-            )
-            for name in wanted
+            name: np.array([entry.tasks[name].by(measure) for entry in entries], dtype=np.float64)
+            for name, measure in by.items()
         },
-        codes={name: _codes(first[name]) for name in wanted},
-        chance={name: first[name].chance for name in wanted},
+        codes={name: _codes(first[name]) for name in by},
+        chance={name: first[name].chance_by(measure) for name, measure in by.items()},
         left_out=left_out,
     )
 
@@ -192,13 +193,16 @@ def _codes(task: TaskItems) -> NDArray[np.int64]:
     return np.asarray(task.clusters, dtype=np.int64)
 
 
-def _reason_against(entry: Evaluated, tasks: Sequence[str]) -> str | None:
-    for name in tasks:
+def _reason_against(entry: Evaluated, by: Mapping[str, Measure]) -> str | None:
+    for name, measure in by.items():
         if name in entry.failed:
             return f"{name} failed: {entry.failed[name]}"
         if name not in entry.tasks:
             return f"{name} was not evaluated"
-        if math.isnan(entry.tasks[name].score):
+        values = entry.tasks[name].by(measure)
+        if values is None:
+            return f"{name} has no {measure} here"
+        if np.isnan(values).all():
             return f"{name}: no item could be judged"
     return None
 

@@ -2,25 +2,24 @@
 
     hebench select --fitness runs/seed1/pretrain runs/seed2/pretrain --seeds
 
-Every task is looked at twice where it has choices: by its scores, and by its margins (the
-probability of the right choice), which often rise while accuracy is at chance. The measures are
-those of `hebench.stats.fitness`.
+Every task is looked at three times where it has choices: by its scores, by its margins (the
+probability of the right choice) and by its answers (that of a byte of it), which often rise while
+accuracy is at chance. What is measured of each stands in `hebench.stats.fitness`.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from hebench.errors import DataError
-from hebench.selection.log import LOG_NAME, Evaluated, TaskItems, read_log
+from hebench.selection.log import LOG_NAME, Evaluated, Measure, TaskItems, read_log
 from hebench.stats.fitness import Fitness, fitness
 from hebench.stats.ranks import mean_covariance
 
-Measure = Literal["score", "margin"]
+MEASURES: tuple[Measure, ...] = ("score", "margin", "answer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +36,7 @@ class TaskFitness:
 
 
 def fitness_of_runs(runs: Sequence[Path], *, seeds: bool) -> list[TaskFitness]:
-    """Return the fitness of every task that all runs' logs hold, by score and by margin.
+    """Return the fitness of every task that all runs' logs hold, by each measure that all have.
 
     seeds: the runs are seeds of one model, not different models. Raises DataError if the logs
     share no task, or a task is not the same in all of them.
@@ -56,10 +55,12 @@ def fitness_of_runs(runs: Sequence[Path], *, seeds: bool) -> list[TaskFitness]:
     found = []
     for name in names:
         _require_same(name, logs, runs)
-        measures: list[Measure] = ["score"]
-        if all(e.tasks[name].margins is not None for log in logs for e in log if name in e.tasks):
-            measures.append("margin")
-        found += [_fitness(name, measure, logs, seeds=seeds) for measure in measures]
+        tasks = [entry.tasks[name] for log in logs for entry in log if name in entry.tasks]
+        found += [
+            _fitness(name, measure, logs, seeds=seeds)
+            for measure in MEASURES
+            if all(task.by(measure) is not None for task in tasks)
+        ]
     return found
 
 
@@ -82,13 +83,13 @@ def _fitness(
         task=name,
         measure=measure,
         items=len(task.scores),
-        chance=task.chance,
+        chance=task.chance_by(measure),
         first=float(known[:, 0].mean()) if known.size else math.nan,
         last=float(known[:, -1].mean()) if known.size else math.nan,
         fitness=fitness(
             means,
             steps,
-            task.chance,
+            task.chance_by(measure),
             models=[None] * len(logs) if seeds else None,
             errors=errors,
             generative=task.chance is None,
@@ -98,7 +99,8 @@ def _fitness(
 
 def _mean(task: TaskItems, measure: Measure) -> tuple[float, float]:
     """Return the mean over items and its standard error, NaN where no item was judged."""
-    values = task.margins if measure == "margin" and task.margins is not None else task.scores
+    values = task.by(measure)
+    assert values is not None, "only measures that all lines have"
     if np.isnan(values).all():
         return math.nan, math.nan
     codes = np.arange(len(values)) if task.clusters is None else np.array(task.clusters)

@@ -46,6 +46,7 @@ Integers = NDArray[np.int64]
 PIVOT = 1e-6  # share of a variance: less is rounding, also of variances kept in 32 bits
 ROUNDING = 1e-13  # of two models' summed variances: their difference does not vary
 TIE = 1e-12
+_BLOCK = 250  # draws looked at in one go
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,15 +177,21 @@ def may_be_best(
     least = _widened(float(stats.norm.ppf(level)), dof)
     most = _widened(float(stats.norm.isf((1 - level) / max(1, models - 1))), dof)
     stays = worst <= least
-    rows = np.ascontiguousarray(x.T, dtype=np.float32)  # (M, D): the work is along memory
-    room = np.empty_like(rows)
+    # c_j is at least `worst` where so many draws are: often the first few hundred say so.
+    needed = draws - math.ceil(level * draws) + 1
+    blocks = [
+        np.ascontiguousarray(x[start : start + _BLOCK].T, dtype=np.float32)
+        for start in range(0, draws, _BLOCK)
+    ]  # (M, draws): the work is along memory
     for j in np.flatnonzero((worst > least) & (worst <= most)):
-        np.subtract(rows, rows[j], out=room)
-        room *= np.where(root[j] > 0, 1 / np.where(root[j] > 0, root[j], 1), 0)[:, None].astype(
-            "f4"
-        )
-        critical = float(np.sort(room.max(axis=0))[math.ceil(level * draws) - 1])
-        stays[j] = worst[j] <= _widened(critical, dof)
+        scale = np.where(root[j] > 0, 1 / np.where(root[j] > 0, root[j], 1), 0)[:, None]
+        bound, reached = _narrowed(float(worst[j]), dof), 0
+        for block in blocks:
+            room = (block - block[j]) * scale.astype("f4")
+            reached += int((room.max(axis=0) >= bound).sum())
+            if reached >= needed:
+                break
+        stays[j] = reached >= needed
     stays[top] = True
     return np.asarray(stays)
 
@@ -249,6 +256,11 @@ def _widened(critical: float, dof: float) -> float:
     if dof <= 0:
         return math.inf
     return float(stats.t.isf(stats.norm.sf(critical), dof)) if math.isfinite(dof) else critical
+
+
+def _narrowed(critical: float, dof: float) -> float:
+    """Return the number that `_widened` takes to `critical`."""
+    return float(stats.norm.isf(stats.t.sf(critical, dof))) if math.isfinite(dof) else critical
 
 
 def _chances_of_first(outcomes: Floats) -> Floats:

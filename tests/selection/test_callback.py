@@ -2,6 +2,7 @@ import logging
 import math
 import types
 from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,17 @@ from transformers import (
     TrainingArguments,
 )
 
+from hebench.board.extract import extract
+from hebench.board.read import read_run
+from hebench.board.store import live, read_store
 from hebench.errors import ConfigError, TaskError
+from hebench.harness.live import Asked, Described
+from hebench.records import RunManifest
 from hebench.selection.callback import HebenchCallback
-from hebench.selection.evaluate import EvaluateConfig, evaluate_folder
+from hebench.selection.evaluate import EVALS, EvaluateConfig, evaluate_folder, run_folder, units
 from hebench.selection.found import complete, is_done
+from hebench.selection.items import read_items
+from hebench.selection.leaderboard import put_on_board
 from hebench.selection.log import read_log
 from hebench.selection.watch import WatchConfig, known, watch
 from tests.selection.made_run import TASK, made_entry
@@ -107,6 +115,65 @@ def test_every_save_is_evaluated_and_the_loggers_are_told(trained: tuple[Path, S
     assert all(line["hebench/overhead"] > 0 and f"hebench/{TASK}" in line for line in told)
 
 
+def test_every_evaluation_is_a_run_folder_that_comes_to_the_board(
+    trained: tuple[Path, Seen], tmp_path: Path
+) -> None:
+    out, _ = trained
+    log = read_log(out / "selection.jsonl")
+    for entry in log:
+        (folder,) = (out / EVALS / entry.checkpoint).iterdir()
+        run = read_run(folder)
+        assert {name: task.scores for name, task in run.tasks.items()} == {
+            name: pytest.approx(task.scores.tolist()) for name, task in entry.tasks.items()
+        }
+        assert read_items(folder)[TASK].signature == entry.tasks[TASK].signature
+        assert run.manifest is not None and run.manifest.backend == "prefix"
+        assert run.manifest.model.name == f"run {entry.checkpoint}"
+        assert run.manifest.model.weights_sha256 == entry.weights_sha256 is not None
+    added = put_on_board(out, tmp_path / "board", run="run", chosen="checkpoint-4")
+    assert added == [f"run-{entry.checkpoint}" for entry in log]
+    records = {item.record.model: item.record for item in live(read_store(tmp_path / "board")[1])}
+    for slug, entry in zip(added, log, strict=True):
+        for name, task in entry.tasks.items():
+            assert list(records[slug].tasks[name].metrics["score"]) == pytest.approx(
+                task.scores.tolist()
+            )
+
+
+@pytest.mark.slow
+def test_its_run_folder_says_of_itself_what_a_watchers_does(
+    trained: tuple[Path, Seen],
+) -> None:
+    out, _ = trained
+    found = complete(out)[0]
+    asked = EvaluateConfig(tasks=TASKS, limit=2, dtype="float32")
+    evaluate_folder(found, asked)
+    live_folder = out / EVALS / found.name / f"live-{asked.asked}"
+    own = RunManifest.read(live_folder)
+    assert own is not None
+    requests = 0
+    for unit in units(asked):
+        theirs = RunManifest.read(run_folder(found, unit))
+        assert theirs is not None
+        for field in fields(RunManifest):
+            mine, other = getattr(own, field.name), getattr(theirs, field.name)
+            if isinstance(other, dict) and set(other) == set(unit.tasks):
+                assert {name: mine[name] for name in unit.tasks} == other, field.name
+            elif field.name not in ("tasks", "started", "seconds", "requests"):
+                assert mine == other, field.name
+        (name,) = unit.tasks
+        one, other = (
+            extract(folder, model="m", added="2026-01-01").tasks[name]
+            for folder in (live_folder, run_folder(found, unit))
+        )
+        # Likelihoods differ in the last digits with what is asked beside them.
+        assert replace(one, answers=None) == replace(other, answers=None)
+        assert one.answers is not None and other.answers is not None
+        assert len(one.answers) == len(other.answers) == 2
+        requests += theirs.requests
+    assert own.requests == requests
+
+
 @pytest.mark.slow
 def test_the_folder_asked_later_gives_the_same_scores_and_is_not_asked_again(
     trained: tuple[Path, Seen],
@@ -130,8 +197,12 @@ def test_steps_can_be_chosen_apart_from_saves(tiny_model: Path, tmp_path: Path) 
     )
     trainer.add_callback(callback)
     trainer.train()
-    assert [entry.step for entry in read_log(tmp_path / "selection.jsonl")] == [11, 12, 13]
-    assert callback.left_out == []
+    log = read_log(tmp_path / "selection.jsonl")
+    assert [entry.step for entry in log] == [11, 12, 13] and callback.left_out == []
+    # Weights that were never saved have no hash, and come to the board all the same.
+    assert {entry.weights_sha256 for entry in log} == {None}
+    added = put_on_board(tmp_path, tmp_path / "board", run="run", chosen="checkpoint-13")
+    assert added == [f"run-checkpoint-{step}" for step in (11, 12, 13)]
 
 
 def test_what_would_cost_too_much_is_left_out_and_said(
@@ -195,6 +266,43 @@ def test_training_goes_on_when_a_task_fails(
     trainer.add_callback(HebenchCallback(trainer, tasks=(TASK,), limit=1))
     trainer.train()
     assert read_log(tmp_path / "selection.jsonl")[-1].failed == {TASK: "out of memory"}
+    assert not (tmp_path / EVALS).exists()  # nothing was answered: there is no run to show
+
+
+def _share(*doc_ids: int, failed: dict[str, str] | None = None, truncated: int = 0) -> Asked:
+    described = Described(config={}, shots=0, total=9, task_sha256="t", data_sha256="d")
+    names = [name for name in ("a", "b") if name not in (failed or {})]
+    return Asked(
+        samples={name: [{"doc_id": doc_id} for doc_id in doc_ids] for name in names},
+        versions={"a": "1.0", "b": "1.0"},
+        failed=failed or {},
+        described=dict.fromkeys(names, described),
+        truncated=truncated,
+        backend="prefix",
+        device="cpu",
+        batch_size=8,
+        seed=1,
+        limit=None,
+    )
+
+
+def test_what_processes_found_is_put_together_in_the_order_of_the_items(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from hebench.selection import callback
+
+    own, other = _share(0, 2, truncated=1), _share(1, truncated=2, failed={"b": "broke"})
+
+    def gather(shares: list[Any], mine: Asked) -> None:
+        shares[:] = [mine, other]
+
+    monkeypatch.setattr(callback, "_place", lambda: (0, 2))
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    found = callback._together(own)
+    assert [sample["doc_id"] for sample in found.samples["a"]] == [0, 1, 2]
+    # A task that failed in one process has not all of its items.
+    assert list(found.samples) == list(found.described) == ["a"]
+    assert found.failed == {"b": "broke"} and found.truncated == 3
 
 
 @pytest.mark.parametrize(

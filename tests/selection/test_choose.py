@@ -190,6 +190,21 @@ def test_a_new_choice_on_an_old_board_is_told(run: Path, tmp_path: Path) -> None
     assert len(read_models(board)) == 3
 
 
+def test_a_checkpoint_that_training_removed_is_still_shown(run: Path, tmp_path: Path) -> None:
+    shutil.rmtree(run / "checkpoint-100")
+    added = put_on_board(run, tmp_path / "board", run="he", chosen="checkpoint-200")
+    assert added[0] == "he-checkpoint-100" and len(added) == 3
+    place = read_models(tmp_path / "board")["he-checkpoint-100"].checkpoint
+    assert place is not None and (place.seed, place.tokens, place.loss) == (7, 10_000, 0.04)
+
+
+def test_run_folders_of_an_earlier_training_are_not_shown(run: Path, tmp_path: Path) -> None:
+    last = read_log(run / "selection.jsonl")[-1]
+    append(run / "selection.jsonl", replace(last, weights_sha256="of other weights"))
+    added = put_on_board(run, tmp_path / "board", run="he", chosen="checkpoint-200")
+    assert added == ["he-checkpoint-100", "he-checkpoint-200"]
+
+
 def test_a_run_without_run_folders_has_nothing_for_the_board(
     tiny_model: Path, tmp_path: Path
 ) -> None:

@@ -75,6 +75,8 @@ def test_fitness_prints_a_row_for_each_task_and_measure(tmp_path: Path) -> None:
     [
         (("--rule", "luck"), "rule: expected one of"),
         (("--rule", "constraint"), "guard"),
+        (("--measure", "luck"), "measure: expected one of"),
+        (("--measure", "answer"), "measure answer needs tasks of choices"),
         (("--level-that-is-not",), None),
     ],
 )

@@ -10,6 +10,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from hebench.board.read import read_run
 from hebench.errors import CheckpointError, ConfigError, TaskError
 from hebench.harness.live import Share, ask, undisturbed
+from hebench.harness.live_folder import write_run_folder
+from hebench.records import Model
 from hebench.selection.evaluate import (
     EvaluateConfig,
     evaluate_folder,
@@ -19,6 +21,7 @@ from hebench.selection.evaluate import (
     units,
 )
 from hebench.selection.found import Found, look
+from hebench.selection.items import read_items
 from hebench.selection.log import TaskItems, append, read_log
 from tests.selection.made_run import TASK, add_checkpoint
 
@@ -69,7 +72,9 @@ def test_a_folder_is_evaluated_into_run_folders(tiny_model: Path, tmp_path: Path
     assert (entry.step, entry.tokens, entry.loss_nats) == (100, 10_000, 0.04)
     nli = entry.tasks[TASK]
     assert nli.chance == pytest.approx(1 / 3) and nli.margins is not None and len(nli.scores) == 3
-    assert entry.tasks["hebench_mini_qa"].margins is None
+    assert nli.answers is not None and len(nli.answers) == 3
+    qa = entry.tasks["hebench_mini_qa"]
+    assert qa.margins is None and qa.answers is None
     folders = [run_folder(found, unit) for unit in units(ASKED)]
     assert [list(read_run(folder).tasks) for folder in folders] == [[TASK], ["hebench_mini_qa"]]
     append(tmp_path / "selection.jsonl", entry)
@@ -87,6 +92,27 @@ def test_a_model_in_memory_is_asked_the_same(tiny_model: Path, tmp_path: Path) -
     assert all(same(items[name], entry.tasks[name]) for name in entry.tasks)
     ours, theirs = items[TASK].margins, entry.tasks[TASK].margins
     assert ours is not None and ours == pytest.approx(theirs, abs=1e-4)
+    ours, theirs = items[TASK].answers, entry.tasks[TASK].answers
+    assert ours is not None and ours == pytest.approx(theirs, abs=1e-4) and 0 < ours.min() < 1
+
+
+def test_a_run_folder_of_answers_in_memory_takes_the_place_of_an_earlier_one(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    out = tmp_path / "evals" / "live"
+    known = Model(
+        name="דגם", source="s", revision=None, weights_sha256=None, parameters=1, dtype="float32"
+    )
+    for limit in (1, 2):
+        asked = ask(model, tokenizer, (TASK,), limit=limit, batch_size=8, seed=1)
+        write_run_folder(asked, out, model=known, seconds=1.5)
+    assert len(read_run(out).tasks[TASK].scores) == 2 and len(list(out.iterdir())) == 3
+    assert list(out.parent.iterdir()) == [out]
+    written, (answered,) = read_items(out)[TASK], [evaluated_samples(asked.samples, asked.versions)]
+    assert written.signature == answered[TASK].signature
+    assert written.answers is not None and np.array_equal(written.answers, answered[TASK].answers)
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ def test_a_line_comes_back_as_it_was_written(tmp_path: Path) -> None:
     task = made_items(
         [0.0, 1.0, np.nan, 0.25],
         margins=np.array([0.1, 0.9, np.nan, 0.5], dtype=np.float32),
+        answers=np.array([0.2, 0.3, np.nan, 1.0], dtype=np.float32),
         clusters=(0, 0, 1, 2),
         chance=0.5,
     )
@@ -32,6 +33,8 @@ def test_a_line_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert np.array_equal(own.scores, task.scores, equal_nan=True)
     assert own.margins is not None and task.margins is not None
     assert np.array_equal(own.margins, task.margins, equal_nan=True)
+    assert own.answers is not None and task.answers is not None
+    assert np.array_equal(own.answers, task.answers, equal_nan=True)
     assert (own.clusters, own.chance, own.score) == ((0, 0, 1, 2), 0.5, pytest.approx(1.25 / 3))
 
 
@@ -93,6 +96,13 @@ def _line(**changes: object) -> bytes:
 SCORES = {"version": "1", "prompt_sha256": "p", "data_sha256": "d", "margins": None, "chance": None}
 
 
+def test_a_line_of_before_there_were_answers_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "selection.jsonl"
+    path.write_bytes(_line(tasks={"t": SCORES | {"scores": "AAAAAA==", "clusters": None}}))
+    task = read_log(path)[0].tasks["t"]
+    assert task.answers is None and task.score == 0.0
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -104,6 +114,15 @@ SCORES = {"version": "1", "prompt_sha256": "p", "data_sha256": "d", "margins": N
         (_line(extra=1), "expected an evaluated checkpoint"),
         (_line(tasks={"t": SCORES | {"scores": "AAAAQA==", "clusters": None}}), "values in .0, 1."),
         (_line(tasks={"t": SCORES | {"scores": "AAAAAA==", "clusters": [0, 1]}}), "1 values, one"),
+        (
+            _line(
+                tasks={
+                    "t": SCORES
+                    | {"scores": "AAAAAA==", "clusters": None, "answers": "AAAAAAAAAAA="}
+                }
+            ),
+            "1 values, one an item, found 2",
+        ),
         (_line(tasks={"t": SCORES | {"scores": "", "clusters": None}}), "values in .0, 1."),
         (_line(tasks={"t": SCORES | {"scores": "!", "clusters": None}}), "an evaluated checkpoint"),
     ],

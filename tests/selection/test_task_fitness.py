@@ -19,7 +19,10 @@ def write_run(folder: Path, seed: int, *, flat: bool = False) -> Path:
     for place, (one, other) in enumerate(zip(rising, chance, strict=True)):
         margins = np.clip(0.25 + 0.05 * place + generator.normal(0, 0.05, 300), 0, 1)
         low = made_items(
-            other.tasks["task"].scores, margins=margins.astype(np.float32), chance=0.25
+            other.tasks["task"].scores,
+            margins=margins.astype(np.float32),
+            answers=(margins / 2).astype(np.float32),
+            chance=0.25,
         )
         append(
             folder / "selection.jsonl",
@@ -31,11 +34,16 @@ def write_run(folder: Path, seed: int, *, flat: bool = False) -> Path:
 def test_a_task_that_rises_is_fit_and_one_at_chance_is_not(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / str(seed), seed) for seed in (1, 2)]
     found = {(each.task, each.measure): each for each in fitness_of_runs(runs, seeds=True)}
-    assert list(found) == [("good", "score"), ("low", "score"), ("low", "margin")]
-    good, low, margin = found.values()
+    by = ("score", "margin", "answer")
+    assert list(found) == [("good", "score"), *(("low", measure) for measure in by)]
+    good, low, margin, answer = found.values()
     assert good.fitness.light != "red" and good.fitness.monotonicity == pytest.approx(1, abs=0.1)
     assert low.fitness.light == "red" and "near_chance" in low.fitness.reasons
     assert margin.fitness.monotonicity == pytest.approx(1) and margin.fitness.light == "green"
+    assert answer.fitness.monotonicity == pytest.approx(1)
+    assert answer.last == pytest.approx(margin.last / 2) and answer.chance is None
+    assert answer.fitness.undefined["above_chance"] == "no_chance_level"
+    assert answer.fitness.light == "amber"  # nobody knows how far from chance it is
     assert (good.items, good.chance, good.fitness.runs, good.fitness.models) == (300, 0.25, 2, 1)
     assert good.first == pytest.approx(0.3, abs=0.06) and good.last == pytest.approx(0.8, abs=0.06)
 
