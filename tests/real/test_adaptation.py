@@ -64,5 +64,5 @@ def test_a_real_model_reads_new_pieces_like_old_ones_and_then_writes_them(
         corpus=corpus,
         out=tmp_path / "calibrate",
     ).metrics
-    assert calibrated["bits_per_byte.he"] < 0.95 * calibrated["bits_per_byte_before.he"]
+    assert calibrated["bits_per_byte.he"] < 0.99 * calibrated["bits_per_byte_before.he"]
     assert calibrated["bits_per_byte.en"] < 1.1 * calibrated["bits_per_byte_before.en"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 from hebench.errors import CheckpointError, ConfigError, DataError, HebenchError
@@ -107,7 +108,8 @@ def test_checkpoints_are_rotated_and_carry_their_record(unbroken: Path) -> None:
 
 def test_the_exported_model_is_plain_and_generates_with_a_cache(unbroken: Path) -> None:
     exported = AutoModelForCausalLM.from_pretrained(unbroken / "model")
-    assert exported.dtype == torch.bfloat16
+    stored = load_file(unbroken / "model" / "model.safetensors")
+    assert {value.dtype for value in stored.values()} == {torch.bfloat16}
     assert exported.config.use_cache is True
     last = AutoModelForCausalLM.from_pretrained(unbroken / "checkpoint-6")
     assert last.config.use_cache is True
