@@ -4,6 +4,10 @@ After distillation the model reads its new pieces and hardly writes them. Here b
 on next-token prediction with the body frozen (DictaLM 2.0, arXiv 2407.07080, section 3), on short
 passages of the language mixed with passages of others, so that those are not forgotten.
 
+A new piece is rare, and its own rows learn from it alone. What all rows have to learn, every token
+teaches: beside the rows trains one linear map for each table, which is in the table when training
+ends (row of t = r_t (I + M)), so that the model stays what it was.
+
     hebench train calibrate --recipe smollm2_he_cpu
 
     >>> run(CalibrateConfig(shares={"he": 0.85, "en": 0.15}, steps=38, ...), ...).metrics
@@ -55,8 +59,9 @@ class CalibrateConfig:
     batch_passages: int = 2
     steps: int | None = None  # optimiser steps
     seconds: float | None = None  # of training
-    learning_rate: float = 1e-3  # peak, of Adam, for the head
-    reading_rate: float = 1e-2  # peak, of Adam, for the input table's rows where they occur
+    learning_rate: float = 5e-4  # peak, of Adam, for the head
+    reading_rate: float = 3e-3  # peak, of Adam, for the input table's rows where they occur
+    map_rate: float = 0.2  # peak, of Adam, for both maps: what share of a row a step can move
     warmup_steps: int = 10
     heldout_words: int = 300  # whitespace words measured, of each source
     precision: Precision = "fp32"  # of the frozen body; the tables are fp32
@@ -72,8 +77,9 @@ class CalibrateConfig:
         for name in ("passages", "passage_words", "batch_passages", "heldout_words"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: expected at least 1, found {getattr(self, name)}")
-        if not self.reading_rate > 0:
-            raise ConfigError(f"reading_rate: expected more than 0, found {self.reading_rate}")
+        for name in ("reading_rate", "map_rate"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name}: expected more than 0, found {getattr(self, name)}")
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"threads: expected at least 1, found {self.threads}")
         self.limits()
@@ -100,38 +106,56 @@ class Tables(nn.Module):  # type: ignore[misc]
         self.reading = nn.Embedding.from_pretrained(reading.clone(), freeze=False, sparse=True)
         head = model.get_output_embeddings().weight.detach().float()
         self.head = nn.Parameter(head.clone())
+        size = head.shape[1], head.shape[1]
+        self.reading_map = nn.Parameter(head.new_zeros(size))  # less the identity
+        self.head_map = nn.Parameter(head.new_zeros(size))
         self._scale = getattr(model.get_input_embeddings(), "embed_scale", None)
 
     def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss in nats of the targets (batch, time - 1) that are not -100."""
         model = self._model[0]
         rows = self.reading(ids[:, :-1])
+        rows = rows + rows @ self.reading_map
         if self._scale is not None:
             rows = rows * self._scale
         states = model.base_model(
             inputs_embeds=rows.to(model.dtype), use_cache=False
         ).last_hidden_state
         kept = targets != -100
-        logits = functional.linear(states[kept], self.head.to(states.dtype)).float()
+        # The head's map, put on the states: h (W (I + M))' = (h + h M') W', without a copy of W.
+        turned = states[kept] + states[kept] @ self.head_map.T.to(states.dtype)
+        logits = functional.linear(turned, self.head.to(states.dtype)).float()
         softcap = getattr(model.config, "final_logit_softcapping", None)
         if softcap:
             logits = softcap * torch.tanh(logits / softcap)
         return functional.cross_entropy(logits, targets[kept])
 
     def optimisers(self, config: CalibrateConfig) -> list[Any]:
-        """Return one for each table; the input table's touches only the rows that occur."""
-        ratio = config.reading_rate / config.learning_rate
-        reading = torch.optim.SparseAdam(
-            [{"params": [self.reading.weight], "scale": ratio}], betas=BETAS
-        )
-        return [reading, torch.optim.Adam([self.head], betas=BETAS, fused=True)]
+        """Return what trains the tables; of the input table only the rows that occur."""
+        rate = config.learning_rate
+        reading = {"params": [self.reading.weight], "scale": config.reading_rate / rate}
+        # D entries of the map go into each number of a row.
+        maps = {
+            "params": [self.reading_map, self.head_map],
+            "scale": config.map_rate / len(self.head_map) / rate,
+        }
+        return [
+            torch.optim.SparseAdam([reading], betas=BETAS),
+            torch.optim.Adam([{"params": [self.head]}, maps], betas=BETAS, fused=True),
+        ]
 
     def settle(self) -> Any:
-        """Write the tables into the model and return it."""
+        """Write the tables, with their maps in them, into the model and return it.
+
+        Rows that no text touched stay as they were: those of languages that were not there.
+        """
         model = self._model[0]
+        tables = (self.reading.weight, self.reading_map), (self.head, self.head_map)
+        parts = model.get_input_embeddings(), model.get_output_embeddings()
         with torch.no_grad():
-            model.get_input_embeddings().weight.copy_(self.reading.weight)
-            model.get_output_embeddings().weight.copy_(self.head)
+            for part, (rows, turn) in zip(parts, tables, strict=True):
+                touched = (rows != part.weight).any(dim=1, keepdim=True)
+                part.weight.copy_(torch.where(touched, rows + rows @ turn, rows))
         return model
 
 
@@ -205,7 +229,12 @@ def _train(
     config: CalibrateConfig,
 ) -> tuple[Descent, dict[str, Any]]:
     """Train the tables until a limit is reached; return the finished loop and its numbers."""
-    parts = {"reading": tables.reading.weight, "head": tables.head}
+    parts = {
+        "reading": tables.reading.weight,
+        "head": tables.head,
+        "reading_map": tables.reading_map,
+        "head_map": tables.head_map,
+    }
     descent = Descent(out / "progress.pt", config.limits(), tables.optimisers(config), parts)
     # Not sorted by length: the same batches for every tokenizer.
     order = Order([0] * len(passages), config.batch_passages, config.seed)

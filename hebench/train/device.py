@@ -259,6 +259,8 @@ def start(config: TrainingConfig, backend: Backend, out: Path) -> Any:
         torch.set_num_threads(config.threads)
     if backend.name == "cpu":  # accelerate imports DeepSpeed, which looks for a device and says so
         os.environ["DS_ACCELERATOR"] = "cpu"
+    # A launcher's own, or an earlier stage's (transformers 4.55 leaves it), would come before ours.
+    os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16" if config.precision == "bf16" else "no"
     if config.zero_stage:
         _prepare_deepspeed()
     arguments = _arguments_class(backend)(**trainer_arguments(config, backend, out))

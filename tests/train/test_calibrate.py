@@ -110,6 +110,20 @@ def test_the_loss_is_that_of_the_model_itself(model, corpus):
     )
 
 
+def test_the_maps_are_in_the_tables_that_are_written(model, corpus):
+    network, tokenizer = open_model(model, "fp32"), open_tokenizer(model)
+    ids, targets = padded(rows_of(corpus, tokenizer)[:3], 1)
+    tables = Tables(network)
+    with torch.no_grad():
+        for part in (tables.reading_map, tables.head_map):
+            part.copy_(torch.randn(part.shape, generator=torch.Generator().manual_seed(0)) / 30)
+        tables.reading.weight.mul_(1.01)
+        tables.head.mul_(0.99)
+        trained = tables.loss(ids, targets)
+        written = Tables(tables.settle()).loss(ids, targets)
+    assert float(written) == pytest.approx(float(trained), rel=1e-5)
+
+
 def test_gemma_s_scaled_rows_and_capped_logits_give_the_model_s_own_loss():
     from transformers import Gemma2Config, Gemma2ForCausalLM
 

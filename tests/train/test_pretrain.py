@@ -291,6 +291,16 @@ def test_bf16_arithmetic_trains_fp32_weights(
     assert saved.dtype == torch.float32
 
 
+def test_the_recipe_s_precision_counts_not_the_launcher_s(
+    tmp_path: Path, unbroken: Path, model: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    pretrain.run(pretraining(), model=model, corpus=corpus, out=tmp_path)
+    assert [line["loss_nats"] for line in curve(tmp_path)] == [
+        line["loss_nats"] for line in curve(unbroken)
+    ]
+
+
 def test_a_line_is_the_mean_over_its_steps_and_a_save_has_its_own(
     tmp_path: Path, unbroken: Path, model: Path, corpus: Path
 ) -> None:
