@@ -1,6 +1,7 @@
 """How long an evaluation takes: `hebench eval` against the stock `lm_eval run`, same scores.
 
     python benchmarks/evaluate.py MODEL --limit 8 --out runs/evaluate.json
+    python benchmarks/evaluate.py MODEL --scaling --dtype float32
     HEBENCH_MIRROR=... python benchmarks/evaluate.py MODEL --tasks hebench_paper_heq:validation
 
 Each task is run by both, each in a process of its own, one after the other; the stock harness at
@@ -12,6 +13,9 @@ every `--stock-batch-sizes`, of which the fastest counts. A row of the table:
 - how far from the limit our model time is. The limit: the tokens of the prefix tree and of the
   answers, at the speed of a plain forward pass over 512 tokens, measured in the same process;
 - what the answers differ by: log-likelihoods (nats, the largest), generations, and the score.
+
+With `--scaling` instead: one process, one question with shots, choices, items and the stock
+harness's batch size varied in turn; tokens read and processor seconds of both, in some minutes.
 
 Every finished run is written to `--out` at once, and not run again while it stands there. Quote
 ratios of one file only: they come from one machine.
@@ -39,6 +43,13 @@ TASKS = (
 )
 PROBE_TOKENS = 512
 KINDS = ("loglikelihood", "loglikelihood_rolling", "generate_until")
+SCALES = {
+    "shots": (0, 2, 8),
+    "choices": (2, 4, 8),
+    "items": (2, 8, 24),
+    "batch": (1, 8, 24),  # of the stock harness; ours reckons in tokens
+}
+BASE = {"shots": 4, "choices": 3, "items": 4, "batch": 8}
 
 
 # ------------------------------------------------------------------- inside a measured process
@@ -187,6 +198,75 @@ def differences(ours: dict[str, Any], stock: dict[str, Any]) -> tuple[float, int
     return largest, changed, total
 
 
+# -------------------------------------------------------------------------------- scaling
+
+
+def questions(setting: dict[str, int], docs: list[dict[str, Any]]) -> list[Any]:
+    """Return a request for each choice of each item; the shots come from the end of `docs`."""
+    from lm_eval.api.instance import Instance
+
+    labels = [word for doc in docs for word in doc["text"].split()]
+    shown = docs[len(docs) - setting["shots"] :]
+    shots = [f"טקסט: {doc['text']}\nרגש: {doc['choices'][doc['label']]}\n\n" for doc in shown]
+    return [
+        Instance(
+            request_type="loglikelihood",
+            doc=doc,
+            arguments=(f"{''.join(shots)}טקסט: {doc['text']}\nרגש:", f" {label}"),
+            idx=number,
+        )
+        for doc in docs[: setting["items"]]
+        for number, label in enumerate(list(dict.fromkeys(labels))[: setting["choices"]])
+    ]
+
+
+def scaling(model: str, dtype: str, device: str) -> str:
+    """Return a Markdown table: what further shots, choices, items and rows cost on either side."""
+    import torch
+    from lm_eval.models.huggingface import HFLM
+
+    from hebench.harness.prefix import PrefixLM
+    from hebench.harness.tasks import load_tasks
+
+    (task,) = load_tasks(("hebench_mini_sentiment",))["tasks"].values()
+    docs = list(task.eval_docs)
+    ours = PrefixLM(pretrained=model, dtype=dtype, device=device)
+    stock = HFLM(pretrained=ours.model, tokenizer=ours.tokenizer)
+    assert ours.branches is not None, "this model cannot be branched"
+    read = [0]
+
+    def count(module: Any, inputs: Any) -> None:
+        if isinstance(module, torch.nn.Embedding):
+            read[0] += inputs[0].numel()
+
+    lines = ["| varied | | tokens: stock | ours | ratio | CPU s: stock | ours | ratio |"]
+    lines.append("|" + " --- |" * 8)
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(count)
+    for varied, values in SCALES.items():
+        for value in values:
+            setting = BASE | {varied: value}
+            requests = questions(setting, docs)
+            stock.batch_size_per_gpu = setting["batch"]
+            tokens, seconds = [], []
+            for side in (stock, ours):
+                read[0], start = 0, time.process_time()
+                side.loglikelihood(requests, disable_tqdm=True)
+                tokens.append(read[0])
+                seconds.append(time.process_time() - start)
+            print(f"{varied} {value}", file=sys.stderr, flush=True)
+            lines.append(
+                f"| {varied} | {value} | {tokens[0]:,} | {tokens[1]:,} "
+                f"| {tokens[0] / tokens[1]:.1f} | {seconds[0]:.1f} | {seconds[1]:.1f} "
+                f"| {seconds[0] / seconds[1]:.1f} |"
+            )
+    hook.remove()
+    lines += ["", f"where not varied: {', '.join(f'{n} {name}' for name, n in BASE.items())}"]
+    return "\n".join(lines)
+
+
+# ------------------------------------------------------------------------------- the table
+
+
 HEAD = (
     "task | requests | whole: stock s | ours s | ratio | model: stock s | ours s | ratio | by CPU "
     "| tokens: stock | ours | memory ratio | times the limit | answers that differ | score"
@@ -263,8 +343,14 @@ def main() -> None:
     parser.add_argument("--stock-batch-sizes", default="1,8", help="comma-separated")
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--scaling", action="store_true", help="the table of what further shots cost"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/evaluate.json"))
     chosen = parser.parse_args()
+    if chosen.scaling:
+        print(scaling(chosen.model, chosen.dtype, chosen.device))
+        return
     runs = json.loads(chosen.out.read_text(encoding="utf-8")) if chosen.out.is_file() else []
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     for name in chosen.tasks.split(","):

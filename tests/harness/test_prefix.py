@@ -18,7 +18,8 @@ from lm_eval.models.huggingface import HFLM
 from transformers import MambaConfig, MambaForCausalLM
 
 from hebench.errors import ConfigError, TaskError
-from hebench.harness.prefix import PrefixLM, branches, decode, kernels
+from hebench.harness.prefix import PrefixLM, branches, budget, decode, guesses, kernels, rows
+from hebench.harness.prefix import lm as prefix_lm
 from hebench.harness.prefix.tree import build
 from hebench.harness.tasks import load_tasks
 from tests.harness import tiny_models
@@ -189,8 +190,8 @@ def test_guesses_save_passes_and_change_nothing(
     pair: Callable[..., tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts, passes = [], []
-    for tokens in (1, 8):
-        monkeypatch.setattr(decode, "_FREE_TOKENS", {"cpu": tokens})
+    for fixed in (0, 28):  # a pass that costs what its tokens do leaves none for guesses
+        monkeypatch.setattr(guesses, "_FIXED_TOKENS", {"cpu": fixed})
         _, ours = pair("gemma3")  # which says the same again and again
         counted: list[int] = []
         forward = ours.model.forward
@@ -207,20 +208,122 @@ def test_guesses_save_passes_and_change_nothing(
     assert passes[1] < passes[0] / 2
 
 
+FILLER = "\n".join(f"ביקורת: {place} {REVIEWS[place % 3]}\nתשובה: חיובי" for place in range(8))
+# Two levels of what is shared, each long enough for a block, and answers of several lengths.
+SHARING = [
+    free(f"{SHOTS}{FILLER}{passage}\nביקורת: {review}\nתשובה:", 24, until=["\n", " ה"])
+    for passage in ("", " לסיכום, לא היה רע." * 12, " אחר כך הלכנו הביתה." * 12)
+    for review in REVIEWS
+]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(("rows_at_a_time", "slots"), [(64, 10**6), (2, 10**6), (64, 150)])
+def test_rows_come_and_go_and_share_blocks(
+    pair: Callable[..., tuple[Any, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    architecture: str,
+    rows_at_a_time: int,
+    slots: int,
+) -> None:
+    added: list[int] = []
+    add = rows.Rows.add
+    monkeypatch.setattr(
+        rows.Rows,
+        "add",
+        lambda self, path, parts: (added.append(len(parts)), add(self, path, parts)),
+    )
+    monkeypatch.setattr(prefix_lm, "_ROWS", rows_at_a_time)
+    monkeypatch.setattr(decode, "_WORTH_A_BLOCK", 20)
+    monkeypatch.setattr(budget.Budget, "slots", lambda *_: slots)
+    stock, ours = pair(architecture)
+    expected = stock.generate_until(SHARING, disable_tqdm=True)
+    assert ours.generate_until(SHARING, disable_tqdm=True) == expected and any(expected)
+    assert len(added) >= len(SHARING)
+    assert max(added) == (2 if rows_at_a_time > 1 else 0)
+
+
+def test_answers_longer_than_reckoned_are_put_off_and_go_on(
+    pair: Callable[..., tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+    start = decode._Decoder.__init__
+
+    def counted(self: Any, branches: Any, own: dict[Any, list[int]], *rest: Any) -> None:
+        begun.extend(map(len, own.values()))
+        start(self, branches, own, *rest)
+
+    monkeypatch.setattr(decode._Decoder, "__init__", counted)
+    monkeypatch.setattr(decode._Decoder, "_reckoned", lambda self: 1)
+    monkeypatch.setattr(budget.Budget, "slots", lambda *_: 300)
+    stock, ours = pair()
+    asked = [free(f"{REVIEWS[place % 3]} {place}", 60) for place in range(12)]
+    found = ours.generate_until(asked, disable_tqdm=True)
+    assert found == stock.generate_until(asked, disable_tqdm=True)
+    assert len([own for own in begun if own > 0]) > 2  # and what was written is not lost
+
+
+def test_attention_that_cannot_be_put_together_goes_the_stock_way(
+    pair: Callable[..., tuple[Any, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    part = rows._part
+    monkeypatch.setattr(rows, "_part", lambda *rest: (part(*rest)[0], part(*rest)[1] * 0))
+    stock, ours = pair()
+    with caplog.at_level(logging.WARNING, logger="hebench"):
+        found = [ours.generate_until(FREE, disable_tqdm=True) for _ in range(2)]
+    assert found[0] == found[1] == stock.generate_until(FREE, disable_tqdm=True)
+    assert caplog.text.count("free answers share nothing") == 1
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.01, 0.99), st.integers(0, 16)), min_size=1, max_size=40),
+    st.integers(1, 200),
+)
+def test_guesses_are_read_from_the_likeliest_on_and_within_the_pass(
+    rows_guessed: list[tuple[float, int]], most: int
+) -> None:
+    chances, rooms = zip(*rows_guessed, strict=True)
+    found = guesses.worth_reading(chances, rooms, most, "cpu")
+    assert all(0 <= count <= room for count, room in zip(found, rooms, strict=True))
+    assert len(found) + sum(found) <= max(most, len(found))
+    read = [chance**count for chance, count in zip(chances, found, strict=True) if count]
+    left = [
+        chance ** (count + 1)
+        for chance, count, room in zip(chances, found, rooms, strict=True)
+        if count < min(room, max(found))
+    ]
+    assert not read or not left or min(read) >= max(left) - 1e-9
+    assert (max(found) + 1) * len(found) <= 2 * (sum(found) + len(found))
+    assert guesses.worth_reading(chances, rooms, most, "tpu") == [0] * len(chances)
+
+
+def test_a_guess_goes_on_as_the_text_did_and_learns_whether_it_was_right() -> None:
+    text = guesses.Guesses([5, 6, 7, 8, 5, 6])
+    assert text.next()[:6] == [7, 8, 5, 6, 7, 8] and text.chance == 0.5
+    text.learn([7, 8], [7, 8])
+    surer = text.chance
+    text.learn([7, 8], [9])
+    assert surer > 0.5 and text.chance < surer
+    text.append(9)
+    assert text.next() == []
+
+
 def test_lack_of_memory_is_answered_by_less_at_a_time(
     pair: Callable[..., tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stock, ours = pair()
-    read, refused = branches.Branches.read, []
+    forward, refused = branches.Branches.forward, []
 
     def scarce(self: Any, tokens: Any, *rest: Any) -> Any:
         if len(tokens) > 20:
             refused.append(len(tokens))
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
-        return read(self, tokens, *rest)
+        return forward(self, tokens, *rest)
 
-    assert ours.branches is not None
-    monkeypatch.setattr(branches.Branches, "read", scarce)
+    assert ours._writes  # which tries it
+    monkeypatch.setattr(branches.Branches, "forward", scarce)
     assert_same_scores(stock, ours, CHOICES)
     assert refused and max(refused) > 20 >= ours._budget.tokens
     assert ours.generate_until(FREE, disable_tqdm=True) == stock.generate_until(
@@ -288,7 +391,11 @@ def test_a_model_that_loses_the_mask_is_found_out(
 ) -> None:
     masks = branches.Branches._masks
     monkeypatch.setattr(
-        branches.Branches, "_masks", lambda self, *rest: torch.zeros_like(masks(self, *rest))
+        branches.Branches,
+        "_masks",
+        lambda self, *rest: {
+            window: torch.zeros_like(mask) for window, mask in masks(self, *rest).items()
+        },
     )
     assert branches.branched(pair()[1].model) == "its answers to a small tree are not its own"
 

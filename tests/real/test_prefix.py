@@ -125,3 +125,19 @@ def test_a_real_model_answers_every_task_as_the_stock_model_does(
         assert [value for value, _ in found] == pytest.approx(
             [value for value, _ in expected], abs=1e-4
         )
+
+
+def test_a_real_model_writes_side_by_side_what_it_writes_alone(smollm2: Path) -> None:
+    identity = identify(str(smollm2), name=None, revision=None, dtype="float32")
+    options: dict[str, Any] = {"dtype": "float32", "device": "cpu", "batch_size": 1, "seed": 0}
+    stock, ours = (
+        load_local(str(smollm2), identity, backend=backend, **options)
+        for backend in ("hf", "prefix")
+    )
+    (task,) = load_tasks(("hebench_mini_translation_en_he",))["tasks"].values()
+    task.build_all_requests(limit=6, rank=0, world_size=1)
+    for request in task.instances:
+        request.args[1]["max_gen_toks"] = 40
+    found = ours.generate_until(task.instances, disable_tqdm=True)
+    assert found == stock.generate_until(task.instances, disable_tqdm=True)
+    assert ours.branches is not None and len(set(found)) > 3

@@ -7,7 +7,8 @@ Once this package is imported, lm-eval finds the model by the name `hebench_pref
 The requests of a call form a tree: the few-shot block, the passage, the question, the answers.
 Each of its tokens is computed once, in one row with a mask for the branches (`tree.py`,
 `branches.py`), and the vocabulary only where something is scored. Free answers branch off the
-prompts' tree, are written side by side, and leave when they are done (`decode.py`).
+prompts' tree, are written side by side, look ahead, and leave when they are done (`decode.py`);
+what their prompts share is held and attended to once for all of them (`rows.py`, `guesses.py`).
 
 Answers are the stock model's: in float32 log-likelihoods agree within 1e-4, and greedy flags and
 generations are the same, which `tests/harness/test_prefix.py` shows for several architectures; in

@@ -9,7 +9,7 @@ and without a copy of what they share.
 
 import contextlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -28,18 +28,22 @@ _PROBE = 12  # tokens of each of the two branches that are read to try a model
 class Branches:
     """The slots of one model, and the reading of further tokens into them."""
 
-    def __init__(self, model: Any, window: dict[str, int | None]) -> None:
-        """Take a model and the attention windows of its kinds of layers; see `branched`."""
+    def __init__(
+        self, model: Any, window: dict[str, int | None], windows: list[int | None]
+    ) -> None:
+        """Take a model and the attention windows, by kind and of each layer; see `branched`."""
         self._model = model
         self._window = window
-        self._folded = model.config._attn_implementation == "sdpa"
+        self.windows = windows
+        self.folded = model.config._attn_implementation == "sdpa"
         config = model.config.get_text_config()
         heads = config.num_attention_heads
         shared = getattr(config, "num_key_value_heads", None) or heads
-        self._groups = heads // shared if self._folded else 1
+        self._groups = heads // shared if self.folded else 1
         self._products = WideProducts if wide_is_faster(model) else contextlib.nullcontext
         self.tokens_needed = 0  # read since the model was loaded, without wrong guesses
-        AttentionInterface.register(_ATTENTION, _folded_attention)
+        self.empty: list[tuple[Any, Any]] = []  # keys and values of no token, of each layer
+        self.vocabulary = int(config.vocab_size)
         self.clear()
 
     def __len__(self) -> int:
@@ -51,11 +55,6 @@ class Branches:
         """Where the model computes."""
         found: torch.device = self._model.device
         return found
-
-    @property
-    def hidden(self) -> int:
-        """How many slots in use nobody sees."""
-        return int((self._ends < 0).sum())
 
     def clear(self) -> None:
         """Forget everything that was read."""
@@ -73,22 +72,55 @@ class Branches:
         self._labels = np.concatenate([self._labels, labels])
         self._ends = np.concatenate([self._ends, ends])
         self._places = np.concatenate([self._places, places])
-        device = self._model.device
         try:
-            with torch.inference_mode(), self._attention(), self._products():
-                found = self._model(
-                    torch.from_numpy(tokens)[None].to(device),
-                    attention_mask=self._masks(labels, places),
-                    position_ids=torch.from_numpy(places)[None].to(device),
-                    past_key_values=self._cache,
-                    use_cache=True,
-                    logits_to_keep=torch.from_numpy(scored).to(device),
-                )
+            logits = self.forward(
+                tokens,
+                places,
+                self._masks(labels, places),
+                self._cache,
+                scored,
+                _folded_attention if self.folded else None,
+            )
         except BaseException:  # out of memory: some layers hold the tokens, and others do not
             self._select(np.arange(count))
             raise
         self.tokens_needed += len(tokens)
+        return logits
+
+    def forward(  # noqa: PLR0913, PLR0917
+        self,
+        tokens: Ints,
+        places: Ints,
+        masks: dict[int | None, Any],
+        cache: Any,
+        scored: Ints,
+        attention: Callable[..., Any] | None,
+    ) -> Any:
+        """Return the logits behind some of the tokens of one row, (scored, vocabulary).
+
+        masks: what attention gets, by window. attention: None for the model's own.
+        """
+        device = self._model.device
+        by_kind = {kind: masks[window] for kind, window in self._window.items()}
+        with torch.inference_mode(), self._attention(attention), self._products():
+            found = self._model(
+                torch.from_numpy(tokens)[None].to(device),
+                attention_mask=by_kind if len(by_kind) > 1 else next(iter(by_kind.values())),
+                position_ids=torch.from_numpy(places)[None].to(device),
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=torch.from_numpy(scored).to(device),
+            )
         return found.logits[0]
+
+    def states(self, labels: Ints) -> list[tuple[Any, Any]]:
+        """Return copies of the keys and values of tokens that are held, (heads, labels, width).
+
+        Of each layer; labels: in rising order, as those of all that was read.
+        """
+        slots = torch.from_numpy(np.searchsorted(self._labels, labels)).to(self.device)
+        with torch.inference_mode():
+            return [(x.keys[0, :, slots], x.values[0, :, slots]) for x in self._cache.layers]
 
     def keep(self, labels: Ints) -> None:
         """Drop the slots that tokens with these labels do not see."""
@@ -97,10 +129,13 @@ class Branches:
         if len(kept) < len(self._labels):
             self._select(kept)
 
-    def hide(self, slots: Ints) -> None:
-        """Let nobody see these slots any more: they were guessed, and wrongly."""
-        self._ends[slots] = -1
-        self.tokens_needed -= len(slots)
+    def alike(self, ours: Any, theirs: Any) -> bool:
+        """Return whether logits that were computed in two ways are the same but for rounding.
+
+        Reduced precision moves them by a few per cent of their spread, a wrong mask by most of it.
+        """
+        allowed = 1e-3 if self._model.dtype == torch.float32 else 0.1
+        return bool((ours - theirs).float().abs().mean() < allowed * theirs.float().std())
 
     def _select(self, kept: Ints) -> None:
         self._labels, self._ends = self._labels[kept], self._ends[kept]
@@ -109,30 +144,31 @@ class Branches:
             for layer in self._cache.layers:
                 layer.select(kept)
 
-    def _masks(self, labels: Ints, places: Ints) -> Any:
-        """Return who sees whom, (1, 1, groups * new, slots); two kinds of layers have two masks.
+    def _masks(self, labels: Ints, places: Ints) -> dict[int | None, Any]:
+        """Return who sees whom, by window, (1, 1, groups * new, slots).
 
         In the form that is added, since attention would turn a truth value into it at every layer.
         """
         device, dtype = self._model.device, self._model.dtype
         of, to = torch.from_numpy(labels).to(device)[:, None], torch.from_numpy(self._labels)
         seen = (to.to(device) <= of) & (of < torch.from_numpy(self._ends).to(device))
-        masks: dict[str, Any] = {}
-        for kind, window in self._window.items():
+        masks: dict[int | None, Any] = {}
+        for window in set(self._window.values()):
             near = seen
             if window is not None:
                 own = torch.from_numpy(places).to(device)[:, None]
                 near = seen & (own - torch.from_numpy(self._places).to(device) < window)
             mask = torch.zeros(near.shape, dtype=dtype, device=device)
             mask.masked_fill_(~near, torch.finfo(dtype).min)
-            masks[kind] = mask.repeat(self._groups, 1)[None, None]
-        return masks if len(masks) > 1 else next(iter(masks.values()))
+            masks[window] = mask.repeat(self._groups, 1)[None, None]
+        return masks
 
     @contextlib.contextmanager
-    def _attention(self) -> Iterator[None]:
+    def _attention(self, attention: Callable[..., Any] | None) -> Iterator[None]:
         config = self._model.config
         before = config._attn_implementation
-        if self._folded:
+        if attention is not None:
+            AttentionInterface.register(_ATTENTION, attention)
             config._attn_implementation = _ATTENTION
         try:
             yield
@@ -225,7 +261,9 @@ def branched(model: Any) -> Branches | str:
     if model.config._attn_implementation not in ("sdpa", "eager"):
         return f"{model.config._attn_implementation} attention takes no mask for branches"
     window: dict[str, int | None] = {}
+    windows: list[int | None] = []
     for layer in DynamicCache(config=model.config).layers:
+        windows.append(getattr(layer, "sliding_window", None))
         if type(layer) is DynamicLayer:
             window["full_attention"] = None
         elif type(layer) is DynamicSlidingWindowLayer:
@@ -233,13 +271,13 @@ def branched(model: Any) -> Branches | str:
                 return "its layers have several attention windows"
         else:
             return f"the cache of a {type(layer).__name__} cannot be branched"
-    found = Branches(model, window)
+    found = Branches(model, window, windows)
     return found if _agrees(found, model) else "its answers to a small tree are not its own"
 
 
 def _agrees(branches: Branches, model: Any) -> bool:
     """Return whether two branches are read as the model reads two rows."""
-    size = model.config.get_text_config().vocab_size
+    size = branches.vocabulary
     shared, own = np.arange(_PROBE) * 7919 % size, np.arange(2 * _PROBE) * 104729 % size
     tokens = np.concatenate([shared, own])
     places = np.concatenate([np.arange(2 * _PROBE), np.arange(_PROBE, 2 * _PROBE)])
@@ -250,11 +288,10 @@ def _agrees(branches: Branches, model: Any) -> bool:
     ours = branches.read(
         tokens[5:], places[5:], labels[5:], ends[5:], np.arange(_PROBE - 5, 3 * _PROBE - 5)
     )
+    branches.empty = branches.states(np.zeros(0, dtype=np.int64))
     branches.clear()
     branches.tokens_needed = 0
     rows = torch.from_numpy(np.stack([tokens[: 2 * _PROBE], np.delete(tokens, labels[12:24])]))
     with torch.inference_mode():
         theirs = model(rows.to(model.device), use_cache=False).logits[:, _PROBE:].flatten(0, 1)
-    # Reduced precision moves logits by a few per cent of their spread; a wrong mask by most of it.
-    allowed = 1e-3 if model.dtype == torch.float32 else 0.1
-    return bool((ours - theirs).float().abs().mean() < allowed * theirs.float().std())
+    return branches.alike(ours, theirs)

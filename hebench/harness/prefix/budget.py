@@ -1,7 +1,7 @@
 """How many tokens one forward pass reads."""
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
 
@@ -36,6 +36,18 @@ class Budget:
             self.tokens //= 2
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
+
+    def slots(self, model: Any, states: Sequence[tuple[Any, Any]]) -> int:
+        """Return how many tokens' keys and values may be held while answers are written.
+
+        Half the memory of the weights; of an accelerator a quarter of what is free.
+        states: of each layer, keys and values (heads, any, width).
+        """
+        room = sum(weight.numel() * weight.element_size() for weight in model.parameters()) / 2
+        if self._device.type == "cuda":
+            room = torch.cuda.mem_get_info(self._device)[0] / 4
+        one = sum(x.shape[0] * x.shape[-1] * x.element_size() for pair in states for x in pair)
+        return int(room / one)
 
     def _measure(self, forward: Callable[[int], Result]) -> Result:
         if self._measured:

@@ -1,9 +1,9 @@
 """Greedy answers to many prompts, what the prompts share computed once.
 
-Rows are read side by side in one forward pass and leave it when they are done; when a quarter
-has left, further prompts take their places. Words that the answer copies from its prompt are
-guessed ahead and checked in the same pass (prompt lookup): only what the model itself would have
-written is kept, so guesses change the time and not the answer.
+Rows are written side by side in one forward pass and leave it when they are done; when a quarter
+has left, further prompts take their places. Words that the answer repeats from its prompt or from
+itself are guessed ahead and checked in the same pass: only what the model itself would have written
+is kept, so guesses change the time and not the answer.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,14 +15,14 @@ import numpy as np
 
 from hebench.harness.prefix.branches import Branches
 from hebench.harness.prefix.budget import Budget
-from hebench.harness.prefix.tree import Tree, build
+from hebench.harness.prefix.guesses import Guesses, worth_reading
+from hebench.harness.prefix.rows import Part, Rows
+from hebench.harness.prefix.tree import Ints, Tree, build
 
-_ROOM = 1 << 20  # labels between two nodes of the tree: more than anybody generates
-_LONGEST_GUESS = 16  # tokens
-# Tokens that a pass reads in the time of one, since the weights must be fetched anyway: what rows
-# leave of them is free for guesses. More guesses would cost what they win.
-_FREE_TOKENS = {"cpu": 8, "cuda": 64}
-_EXPECTED = 64  # tokens of an answer, where room for it is reckoned: most are shorter than allowed
+# Slots that a common part must save its rows to be worth a product of its own at every step.
+_WORTH_A_BLOCK = 256
+_ENOUGH_ANSWERS = 8  # from which on it is reckoned how long answers are; before, the most allowed
+_SPARE = 32  # tokens that an answer may be longer than reckoned, beside twice the mean
 
 
 class NotANumber(ArithmeticError):
@@ -36,41 +36,29 @@ class Limits:
     tokens: int  # of an answer, at most
     is_end: Callable[[list[int]], bool]  # of the tokens so far, of which the last is new
     rows: int  # answers that are written at a time
-    slots: int  # tokens held at a time, where more than one row is active
+    slots: int  # tokens held for them at a time, where they are more than one
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Row:
     """An answer in the making."""
 
     place: int  # of its prompt
-    prompt: list[int]
-    label: int  # of the prompt's last node
-    guess: int = 4  # tokens to guess ahead
-    own: list[int] = field(default_factory=list)  # the last one is not read yet
-    following: dict[tuple[int, int], int] = field(default_factory=dict)  # place behind each pair
-    known: int = 0  # tokens whose pairs `following` holds
+    path: Ints  # nodes of the prompt
+    parts: list[Part]  # of the path, which other rows read, too
+    own: list[int]  # the last one is not read yet
+    guesses: Guesses
+    ahead: list[int] = field(default_factory=list)  # what may come next
     done: bool = False
 
-    def guesses(self, limit: int) -> list[int]:
-        """Return tokens that followed the last two before, at most `limit`."""
-        text = self.prompt + self.own
-        for place in range(max(self.known, 2), len(text)):
-            self.following[text[place - 2], text[place - 1]] = place
-        self.known = len(text)
-        start = self.following.get((text[-2], text[-1])) if len(text) > 1 else None
-        if start is None:
-            return []
-        for place in range(start, start + min(self.guess, limit)):
-            text.append(text[place])  # a guess that goes on behind the text repeats itself
-        return text[self.known :]
+    @property
+    def label(self) -> int:
+        return int(self.path[-1])
 
-    def learn(self, guessed: int, right: int) -> None:
-        """Guess more after a right guess, and less after a wrong one."""
-        if guessed and right == guessed:
-            self.guess = min(2 * self.guess, _LONGEST_GUESS)
-        elif guessed and not right:
-            self.guess = max(1, self.guess // 2)
+    @property
+    def slots(self) -> int:
+        """How many slots of its own the prompt needs."""
+        return len(self.path) - (self.parts[-1][1] if self.parts else 0)
 
 
 def answers(
@@ -78,144 +66,196 @@ def answers(
 ) -> Iterator[tuple[int, list[int]]]:
     """Yield (place, tokens of the answer) of every prompt; equal prompts are answered once."""
     places: dict[tuple[int, ...], list[int]] = {}
-    for place, prompt in enumerate(prompts):
-        places.setdefault(tuple(prompt), []).append(place)
-    distinct = [prompts[group[0]] for group in places.values()]
-    groups = list(places.values())
-    for place, tokens in _Decoder(branches, distinct, limits, budget).run():
-        for same in groups[place]:
-            yield same, tokens
+    for place, tokens in enumerate(prompts):
+        places.setdefault(tuple(tokens), []).append(place)
+    begun: dict[tuple[int, ...], list[int]] = {prompt: [] for prompt in places}
+    while begun:
+        decoder = _Decoder(branches, begun, limits, budget)
+        for prompt, tokens in decoder.run():
+            for place in places[prompt]:
+                yield place, tokens
+        begun = decoder.postponed
 
 
 class _Decoder:
     """The rows being written, and the prompts that wait in the order of their tree."""
 
     def __init__(
-        self, branches: Branches, prompts: Sequence[list[int]], limits: Limits, budget: Budget
+        self,
+        branches: Branches,
+        begun: dict[tuple[int, ...], list[int]],
+        limits: Limits,
+        budget: Budget,
     ) -> None:
-        self._branches, self._prompts = branches, prompts
-        self._limits, self._budget = limits, budget
-        self._tree: Tree = build(prompts, [1] * len(prompts))
+        """Take prompts, none empty, and what is written of their answers already."""
+        self._branches, self._limits, self._budget = branches, limits, budget
+        self._prompts, self._begun = list(begun), list(begun.values())
+        texts = [[*prompt, *own] for prompt, own in begun.items()]
+        self._tree: Tree = build(texts, [len(text) for text in texts])
+        labels = np.sort([path[-1] for path in self._tree.tails])
+        ends = np.searchsorted(labels, self._tree.ends)
+        self._below = ends - np.searchsorted(labels, np.arange(len(self._tree)))  # prompts
         self._waiting = list(reversed(self._tree.order))
-        self._rows: list[_Row] = []
+        self._states = Rows(branches)
+        self._rows: list[_Row] = []  # in the order of their states
+        self._full = 0  # rows after the last prompts were admitted
         self._read = 0  # nodes of the tree
-        self._free = _FREE_TOKENS.get(branches.device.type, 1)
+        self._lengths: list[int] = []  # of finished answers
+        self.postponed: dict[tuple[int, ...], list[int]] = {}
 
-    def run(self) -> Iterator[tuple[int, list[int]]]:
-        """Yield (place, tokens) as rows are done."""
+    def run(self) -> Iterator[tuple[tuple[int, ...], list[int]]]:
+        """Yield (prompt, tokens) as rows are done, but those of `postponed`."""
         self._branches.clear()
         while self._waiting or self._rows:
-            if self._waiting and 4 * len(self._rows) <= 3 * self._limits.rows:
-                self._admit()
-            else:
-                self._write()
-            done = [row for row in self._rows if row.done]
-            if done:
-                self._rows = [row for row in self._rows if not row.done]
-                yield from ((row.place, row.own) for row in done)
-                self._forget()
-            elif self._branches.hidden > len(self._branches) // 8:
-                self._forget()
+            if self._waiting and 4 * len(self._rows) <= 3 * self._full:
+                yield from self._admit()
+            self._postpone()
+            first = 0
+            while first < len(self._rows):
+                first = self._budget.attempt(partial(self._write, first))
+            for number in reversed(range(len(self._rows))):
+                if self._rows[number].done:
+                    yield self._finished(self._drop(number))
         self._branches.clear()
+
+    def _drop(self, number: int) -> _Row:
+        self._states.drop(number)
+        row, self._rows[number] = self._rows[number], self._rows[-1]
+        self._rows.pop()
+        return row
+
+    def _finished(self, row: _Row) -> tuple[tuple[int, ...], list[int]]:
+        self._lengths.append(len(row.own))
+        return self._prompts[row.place], row.own
 
     def _append(self, row: _Row, token: int) -> None:
         row.own.append(token)
+        row.guesses.append(token)
         row.done = len(row.own) >= self._limits.tokens or self._limits.is_end(row.own)
 
-    def _admit(self) -> None:
-        """Read the prompts of new rows, and the first token of each answer."""
+    # ---------------------------------------------------------------------------- which rows
+
+    def _row(self, place: int) -> _Row:
+        """Return the row of a prompt: what it shares with enough others is in parts."""
+        path = self._tree.tails[place]
+        below = self._below[path]
+        parts: list[Part] = []
+        start = 0
+        for stop in (*(np.flatnonzero(np.diff(below)) + 1).tolist(), len(path)):
+            users = min(int(below[stop - 1]), self._limits.rows)
+            if (users - 1) * (stop - start) >= _WORTH_A_BLOCK:
+                parts.append((start, stop))
+                start = stop
+        own = self._begun[place]
+        guesses = Guesses([*self._prompts[place], *own])
+        return _Row(place=place, path=path, parts=parts, own=list(own), guesses=guesses)
+
+    def _reckoned(self) -> int:
+        """Return how many tokens an answer is reckoned to have."""
+        if len(self._lengths) < _ENOUGH_ANSWERS:
+            return self._limits.tokens
+        mean = sum(self._lengths) / len(self._lengths)
+        return min(self._limits.tokens, _SPARE + int(2 * mean))
+
+    def _held(self, rows: Sequence[_Row], answer: int) -> tuple[int, int]:
+        """Return the slots of the longest row and of all, with answers of so many tokens."""
+        longest = max(
+            row.slots + max(answer, len(row.own)) - len(self._begun[row.place]) for row in rows
+        )
+        blocks = {
+            int(row.path[stop - 1]): stop - start for row in rows for start, stop in row.parts
+        }
+        return longest, longest * len(rows) + sum(blocks.values())
+
+    def _admit(self) -> Iterator[tuple[tuple[int, ...], list[int]]]:
+        """Read the prompts of new rows; yield answers that end with the first token."""
+        answer = self._reckoned()
         new: list[_Row] = []
-        answer = min(self._limits.tokens, _EXPECTED)
-        held = len(self._branches) + answer * len(self._rows)
         while self._waiting and len(self._rows) + len(new) < self._limits.rows:
-            place = self._waiting[-1]
-            label = int(self._tree.tails[place][0])
-            held += label - (new[-1].label if new else self._read) + answer
+            row = self._row(self._waiting[-1])
+            held = self._held([*self._rows, *new, row], answer)[1]
             if (new or self._rows) and held > self._limits.slots:
                 break
             self._waiting.pop()
-            new.append(_Row(place, self._prompts[place], label))
-        if not new:  # no room beside those that are being written
-            self._write()
-            return
-        self._rows += new
-        stop = new[-1].label + 1
+            new.append(row)
+        rows = [*self._rows, *new]
+        self._states.reserve(len(rows), self._held(rows, answer)[0])
+        stop = new[-1].label + 1 if new else self._read
         while self._read < stop:
-            self._read = self._budget.attempt(partial(self._prefill, new, stop))
-            self._forget()
+            self._read, best = self._budget.attempt(partial(self._prefill, new, stop))
+            for row, token in best:
+                self._append(row, token)
+                if not row.done:
+                    self._states.add(row.path, row.parts)
+                    self._rows.append(row)
+            self._branches.keep(np.array([self._read]))
+        self._full = len(self._rows)
+        yield from (self._finished(row) for row in new if row.done)
 
-    def _prefill(self, new: Sequence[_Row], stop: int, tokens: int) -> int:
-        """Read the next nodes of the tree, at most `tokens`; return where they end."""
+    def _postpone(self) -> None:
+        """Put off the rows with the shortest answers where all together grew out of their room."""
+        while len(self._rows) > 1 and self._held(self._rows, 0)[1] > self._limits.slots:
+            number = min(range(len(self._rows)), key=lambda n: len(self._rows[n].own))
+            row = self._drop(number)
+            self.postponed[self._prompts[row.place]] = row.own
+
+    # --------------------------------------------------------------------------------- passes
+
+    def _prefill(
+        self, new: Sequence[_Row], stop: int, tokens: int
+    ) -> tuple[int, list[tuple[_Row, int]]]:
+        """Read the next nodes of the tree, at most `tokens`.
+
+        Return where they end, and the first token of each answer whose prompt does, too.
+        """
         start, stop = self._read, min(self._read + tokens, stop)
         tree, part = self._tree, slice(start, stop)
         ready = [row for row in new if start <= row.label < stop]
         logits = self._branches.read(
             tree.tokens[part],
             tree.depths[part],
-            np.arange(start, stop) * _ROOM,
-            tree.ends[part] * _ROOM,
+            np.arange(start, stop),
+            tree.ends[part],
             np.array([row.label - start for row in ready], dtype=np.int64),
         )
-        for row, token in zip(ready, _best(logits), strict=True):
-            self._append(row, token)
-        return stop
+        return stop, list(zip(ready, _best(logits), strict=True))
 
-    def _write(self) -> None:
-        """Read the last token of each row and its guesses, and write what comes next."""
-        first = 0
-        while first < len(self._rows):
-            first = self._budget.attempt(partial(self._extend, first))
-
-    def _extend(self, first: int, tokens: int) -> int:
+    def _write(self, first: int, tokens: int) -> int:
         """Write on in the rows from `first`, at most `tokens` read; return where they end."""
-        pieces: list[list[int]] = []
-        labels, places, ends = [], [], []
-        free = max(0, self._free - len(self._rows))
-        for row in self._rows[first:]:
-            guesses = row.guesses(min(free, self._limits.tokens - len(row.own) - 1))
-            free -= len(guesses)
-            piece = [row.own[-1], *guesses]
-            if pieces and sum(map(len, pieces)) + len(piece) > tokens:
-                break
-            steps = np.arange(len(row.own) - 1, len(row.own) - 1 + len(piece))
-            pieces.append(piece)
-            places.append(len(row.prompt) + steps)
-            labels.append(row.label * _ROOM + 1 + steps)
-            ends.append(np.full(len(piece), (row.label + 1) * _ROOM))
-        base, starts = len(self._branches), np.cumsum([0, *map(len, pieces)])
-        logits = self._branches.read(
-            np.concatenate(pieces),
-            np.concatenate(places),
-            np.concatenate(labels),
-            np.concatenate(ends),
-            np.arange(starts[-1]),
+        rows = self._rows[first : first + tokens]
+        for row in rows:
+            row.ahead = row.guesses.next()
+        counts = worth_reading(
+            [row.guesses.chance for row in rows],
+            [min(len(row.ahead), self._limits.tokens - len(row.own) - 1) for row in rows],
+            tokens,
+            self._branches.device.type,
         )
-        written = _best(logits)
-        for row, piece, start in zip(self._rows[first:], pieces, starts, strict=False):
-            right = self._accept(row, piece[1:], written[start : start + len(piece)])
-            self._branches.hide(np.arange(base + start + 1 + right, base + start + len(piece)))
-        return first + len(pieces)
+        pieces = [
+            [row.own[-1], *row.ahead[:count]] for row, count in zip(rows, counts, strict=True)
+        ]
+        written = _best(self._states.read(first, pieces))
+        kept, start = [], 0
+        for row, piece in zip(rows, pieces, strict=True):
+            kept.append(self._accept(row, piece[1:], written[start : start + len(piece)]))
+            start += len(piece)
+        self._states.keep(first, kept)
+        return first + len(rows)
 
     def _accept(self, row: _Row, guessed: list[int], written: list[int]) -> int:
-        """Add to a row what the model wrote; return how many guesses it agreed with."""
+        """Add to a row what the model wrote; return how many tokens of the pass are part of it."""
         right = 0
         self._append(row, written[0])
         while not row.done and right < len(guessed) and guessed[right] == written[right]:
             right += 1
             self._append(row, written[right])
-        row.learn(len(guessed), right)
-        return right
-
-    def _forget(self) -> None:
-        """Free what no row and no waiting prompt needs."""
-        labels = [row.label * _ROOM + _ROOM - 1 for row in self._rows]
-        if self._waiting or self._read < len(self._tree):
-            labels.append(self._read * _ROOM)
-        self._branches.keep(np.array(labels, dtype=np.int64))
+        row.guesses.learn(row.ahead, written[: right + 1])
+        return 1 + right
 
 
 def _best(logits: Any) -> list[int]:
     """Return the likeliest token of each row of logits. Raises NotANumber where one is NaN."""
-    if bool(logits.isnan().any()):
+    best = logits.argmax(dim=-1, keepdim=True)  # NaN counts as the largest
+    if bool(logits.gather(-1, best).isnan().any()):
         raise NotANumber
-    return [int(token) for token in logits.float().argmax(dim=-1).tolist()]
+    return [int(token) for token in best[:, 0].tolist()]

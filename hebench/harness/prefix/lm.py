@@ -24,13 +24,12 @@ from hebench.harness.prefix.branches import Branches, branched
 from hebench.harness.prefix.budget import Budget
 from hebench.harness.prefix.decode import Limits, NotANumber, answers
 from hebench.harness.prefix.likelihood import Question, Scored, score
+from hebench.harness.prefix.rows import can_write
 
 Request = tuple[Any, list[int], list[int]]  # key of the answer, context, continuation
 
 _LOGGER = logging.getLogger(__name__)
-_ROWS = 16  # answers written side by side; the slots bound what that takes
-_SLOTS_A_WIDTH = 12  # tokens held while answers are written, as a multiple of the model's width:
-# about twice what makes attention to strangers' tokens as dear as the rest of the model
+_ROWS = 64  # answers written side by side; the slots bound what that takes
 _REMEMBERED = 64  # encoded contexts; the answers to one question follow each other
 # Settings of generation that change no greedy answer; with any other the stock model answers.
 _HARMLESS = {
@@ -69,6 +68,14 @@ class PrefixLM(HFLM):  # type: ignore[misc]
             return found
         _LOGGER.warning("shared beginnings are computed again for each request: %s", found)
         return None
+
+    @functools.cached_property
+    def _writes(self) -> bool:
+        """Whether answers can be written side by side; a warning says it if not."""
+        found = self.branches is not None and can_write(self.branches)
+        if self.branches is not None and not found:
+            _LOGGER.warning("free answers share nothing: the model's attention is of its own kind")
+        return found
 
     @functools.cached_property
     def _changing(self) -> set[str]:
@@ -205,7 +212,7 @@ class PrefixLM(HFLM):  # type: ignore[misc]
                 f"{_named(group[0])} lets answers have {tokens} tokens, and the whole context of "
                 f"the model has {self.max_length}; limit them with --max-tokens"
             )
-        if self.branches is None or any(options.values()) or self._changing:
+        if self.branches is None or any(options.values()) or self._changing or not self._writes:
             return
         prompts = [
             self.tok_batch_encode(
@@ -217,7 +224,7 @@ class PrefixLM(HFLM):  # type: ignore[misc]
             tokens=tokens,
             is_end=self._ending(until),
             rows=_ROWS,
-            slots=_SLOTS_A_WIDTH * self.model.config.get_text_config().hidden_size,
+            slots=self._budget.slots(self.model, self.branches.empty),
         )
         if not all(prompts):
             return

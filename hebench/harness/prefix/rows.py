@@ -1,0 +1,310 @@
+"""Answers in the making, side by side: what several share is kept once, the rest in a row each.
+
+A new token attends to the blocks of its prompt that other rows see too, each read once for all of
+them, and to the row's own slots. What the parts say is put together by their weights in the common
+softmax (Juravsky et al. 2024, https://arxiv.org/abs/2402.05099). So a row costs its own tokens and
+not those of strangers, and a hundred questions hold their few shots once.
+
+Letters of shapes: N tokens of a pass, R rows, T the most tokens that a row has among them, L slots
+of the longest row, S slots of a block, K heads of keys, G heads of queries to each, D their width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from hebench.harness.prefix.branches import Branches
+from hebench.harness.prefix.tree import Ints
+
+_PROBE, _PROBED = 12, 3  # tokens of a block and of each of two rows to try a model; read as rows
+Part = tuple[int, int]  # first and last place in a prompt, the latter exclusive
+
+
+@dataclass(kw_only=True)
+class _Block:
+    """What several prompts have in common, while a row reads it."""
+
+    states: list[tuple[Any, Any]]  # of each layer, keys and values (K, S, D)
+    start: int  # place of its first token
+    users: int = 0  # rows
+
+    def __len__(self) -> int:
+        return int(self.states[0][0].shape[1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    blocks: tuple[int, ...]  # their last nodes, first to last
+    start: int  # place of the first token that is in a slot of its own
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shared:
+    """What tokens of a pass see of a block."""
+
+    level: int  # how many blocks stand before it
+    block: _Block
+    tokens: Any  # (tokens,) which they are
+    masks: dict[int | None, Any]  # by window, (tokens, S) to be added, or None: they see all
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pass:
+    """Where the tokens of a pass stand."""
+
+    padded: Any  # (R, T) tokens of each row; where it has fewer, its last one again
+    back: Any  # (N,) of each token, its place in the padded form
+    shared: list[_Shared]
+
+
+class Rows:
+    """The slots of answers that are being written, and the reading of further tokens into them."""
+
+    def __init__(self, branches: Branches) -> None:
+        """Take the reader of the prompts, whose model reads the answers, too."""
+        self._branches = branches
+        self._rows: list[_Row] = []
+        self._blocks: dict[int, _Block] = {}
+        self._cache = DynamicCache()
+        self._cache.layers = [_Own(*states) for states in branches.empty]
+        self._now: _Pass | None = None
+        self._room = 0, 0  # rows and slots of each
+        self.lengths = np.zeros(0, dtype=np.int64)  # slots of its own that each row uses
+
+    def reserve(self, rows: int, slots: int) -> None:
+        """Take room for so many rows of so many slots, or for more where more are in use."""
+        used = len(self._rows), int(self.lengths.max(initial=0))
+        self._room = max(rows, used[0]), max(slots, used[1])
+        for layer in self._cache.layers:
+            layer.reserve(*self._room, used)
+
+    def add(self, path: Ints, parts: Sequence[Part]) -> None:
+        """Keep as a further row what the reader of prompts has read of the nodes `path`.
+
+        parts: the places of the path that make a block each; what follows is the row's own.
+        """
+        nodes = tuple(int(path[stop - 1]) for _, stop in parts)
+        for node, (start, stop) in zip(nodes, parts, strict=True):
+            if node not in self._blocks:
+                states = self._branches.states(path[start:stop])
+                self._blocks[node] = _Block(states=states, start=start)
+            self._blocks[node].users += 1
+        start = parts[-1][1] if parts else 0
+        row, used = len(self._rows), len(path) - start
+        if row >= self._room[0] or used >= self._room[1]:
+            self.reserve(row + 1, max(used + 1, self._room[1]))
+        states = self._branches.states(path[start:])
+        for layer, (keys, values) in zip(self._cache.layers, states, strict=True):
+            layer.keys[row, :, :used], layer.values[row, :, :used] = keys, values
+        self._rows.append(_Row(blocks=nodes, start=start))
+        self.lengths = np.append(self.lengths, used)
+
+    def drop(self, row: int) -> None:
+        """Forget a row; the last one takes its place."""
+        for node in self._rows[row].blocks:
+            self._blocks[node].users -= 1
+            if not self._blocks[node].users:
+                del self._blocks[node]
+        last = self._rows.pop()
+        used = int(self.lengths[-1])
+        if row < len(self._rows):
+            self._rows[row], self.lengths[row] = last, used
+            for layer in self._cache.layers:
+                layer.move(len(self._rows), row, used)
+        self.lengths = self.lengths[:-1]
+
+    def keep(self, first: int, counts: Sequence[int]) -> None:
+        """Keep the first tokens of the pass before, `counts` of the rows from `first` on."""
+        self.lengths[first : first + len(counts)] += counts
+        self._branches.tokens_needed += sum(counts)
+
+    def read(self, first: int, pieces: Sequence[Sequence[int]]) -> Any:
+        """Return the logits behind further tokens of the rows from `first` on, (N, vocabulary).
+
+        The next pass writes over the tokens, except for those that `keep` is told to keep.
+        """
+        rows = self._rows[first : first + len(pieces)]
+        used = self.lengths[first : first + len(pieces)]
+        counts = np.array([len(piece) for piece in pieces])
+        own = np.repeat(np.arange(len(rows)), counts)  # row of each token
+        steps = np.arange(len(own)) - np.repeat(np.cumsum(counts) - counts, counts)
+        slots = used[own] + steps
+        places = np.array([row.start for row in rows])[own] + slots
+        width, longest = int(counts.max()), int((used + counts).max())
+        columns = np.minimum(np.arange(width), counts[:, None] - 1)
+        self._now = _Pass(
+            padded=self._put((np.cumsum(counts) - counts)[:, None] + columns),
+            back=self._put(own * width + steps),
+            shared=self._shared(rows, own, places),
+        )
+        written = self._put(own + first), self._put(slots)
+        if longest > self._room[1]:
+            self.reserve(self._room[0], longest + longest // 8)
+        for layer in self._cache.layers:
+            layer.written, layer.seen = written, (slice(first, first + len(rows)), longest)
+        return self._branches.forward(
+            np.concatenate([np.asarray(piece, dtype=np.int64) for piece in pieces]),
+            places,
+            self._masks(used[:, None] + columns, longest),
+            self._cache,
+            np.arange(len(own)),
+            self._attention,
+        )
+
+    def _put(self, values: NDArray[Any]) -> Any:
+        return torch.from_numpy(values).to(self._branches.device)
+
+    def _masks(self, slots: Ints, longest: int) -> dict[int | None, Any]:
+        """Return what tokens in `slots` (R, T) see of their rows, by window, (R, 1, T, L)."""
+        behind = self._put(slots)[..., None] - self._put(np.arange(longest))
+        return {
+            window: _added((behind >= 0) if window is None else (behind >= 0) & (behind < window))[
+                :, None
+            ]
+            for window in set(self._branches.windows)
+        }
+
+    def _shared(self, rows: Sequence[_Row], own: Ints, places: Ints) -> list[_Shared]:
+        """Return what the tokens of a pass, `own` their rows, see of the blocks."""
+        users: dict[tuple[int, int], list[int]] = {}
+        for number, row in enumerate(rows):
+            for level, node in enumerate(row.blocks):
+                users.setdefault((level, node), []).append(number)
+        found = []
+        for (level, node), numbers in users.items():
+            block = self._blocks[node]
+            tokens = np.flatnonzero(np.isin(own, numbers))
+            masks: dict[int | None, Any] = {}
+            for window in set(self._branches.windows):
+                masks[window] = None
+                if window is not None and places[tokens].max() - block.start >= window:
+                    held = np.arange(block.start, block.start + len(block))
+                    masks[window] = _added(self._put(places[tokens, None] - held < window))
+            found.append(_Shared(level=level, block=block, tokens=self._put(tokens), masks=masks))
+        return found
+
+    def _attention(  # noqa: PLR0913, PLR0917 (transformers' own order)
+        self,
+        module: Any,
+        query: Any,
+        key: Any,
+        value: Any,
+        attention_mask: Any,
+        dropout: float = 0.0,
+        scaling: float | None = None,
+        **_: Any,
+    ) -> tuple[Any, None]:
+        """Return the attention of the tokens `query` (1, K * G, N, D) to blocks and own slots."""
+        now = self._now
+        assert now is not None, "attention outside of a pass"
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        asked = (query[0].float() * scale).unflatten(0, (key.shape[1], -1))
+        own = asked[:, :, now.padded].permute(2, 0, 1, 3, 4)
+        found, weight = _part(own, key, value, attention_mask[:, :, None])
+        found = found.permute(1, 2, 0, 3, 4).flatten(2, 3)[:, :, now.back]
+        if now.shared:
+            weight = weight.permute(1, 2, 0, 3, 4).flatten(2, 3)[:, :, now.back]
+            levels = 2 + max(one.level for one in now.shared)
+            parts = found.new_zeros((levels, *found.shape))
+            weights = weight.new_full((levels, *weight.shape), torch.finfo(weight.dtype).min)
+            parts[-1], weights[-1] = found, weight
+            window = self._branches.windows[module.layer_idx]
+            for one in now.shared:
+                keys, values = one.block.states[module.layer_idx]
+                part = _part(asked[:, :, one.tokens], keys, values, one.masks[window])
+                parts[one.level][:, :, one.tokens], weights[one.level][:, :, one.tokens] = part
+            found = (parts * weights.softmax(dim=0)).sum(dim=0)
+        return found.flatten(0, 1).transpose(0, 1)[None].to(query.dtype).contiguous(), None
+
+
+def can_write(branches: Branches) -> bool:
+    """Return whether two rows that share a block are read as the reader of prompts reads them."""
+    if not branches.folded:  # attention of its own kind cannot be put together from parts
+        return False
+    tokens = np.arange(3 * _PROBE) * 7919 % branches.vocabulary
+    nodes, ends = np.arange(3 * _PROBE), np.full(3 * _PROBE, 3 * _PROBE)
+    ends[_PROBE : 2 * _PROBE] = 2 * _PROBE
+    places = np.concatenate([np.arange(2 * _PROBE), np.arange(_PROBE, 2 * _PROBE)])
+    paths = nodes[: 2 * _PROBE], np.concatenate([nodes[:_PROBE], nodes[2 * _PROBE :]])
+    late = np.concatenate([path[-_PROBED:] for path in paths])
+    needed = branches.tokens_needed
+    branches.clear()
+    expected = branches.read(tokens, places, nodes, ends, late)
+    rows = Rows(branches)
+    for path in paths:
+        rows.add(path[:-_PROBED], [(0, _PROBE)])
+    found = rows.read(0, [tokens[path[-_PROBED:]].tolist() for path in paths])
+    branches.clear()
+    branches.tokens_needed = needed
+    return branches.alike(found, expected)
+
+
+class _Own(DynamicLayer):  # type: ignore[misc]
+    """The keys and values of one layer, (rows, K, slots, D), in room that is taken ahead."""
+
+    def __init__(self, keys: Any, values: Any) -> None:
+        """Take what is held of no token, (K, 0, D)."""
+        super().__init__()
+        self.lazy_initialization(keys, values)
+        self.keys, self.values = keys[None][:0], values[None][:0]
+        self.written: tuple[Any, Any]  # row and slot of each new token
+        self.seen: tuple[slice, int]  # the rows of the pass, and L
+
+    def reserve(self, rows: int, slots: int, used: tuple[int, int]) -> None:
+        """Take room for so many rows of so many slots; `used` are the first ones of both."""
+        self.keys = _moved(self.keys, rows, slots, used)
+        self.values = _moved(self.values, rows, slots, used)
+
+    def move(self, source: int, target: int, used: int) -> None:
+        """Copy a row to the place of another."""
+        for states in (self.keys, self.values):
+            states[target, :, :used] = states[source, :, :used]
+
+    def update(self, keys: Any, values: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
+        """Write the new tokens, (1, K, N, D), into their rows; return those of the pass."""
+        rows, slots = self.written
+        self.keys[rows, :, slots] = keys[0].transpose(0, 1)
+        self.values[rows, :, slots] = values[0].transpose(0, 1)
+        own, longest = self.seen
+        return self.keys[own, :, :longest], self.values[own, :, :longest]
+
+    def get_seq_length(self) -> int:
+        """Return how many slots the pass has."""
+        return self.seen[1]
+
+
+def _moved(states: Any, rows: int, slots: int, used: tuple[int, int]) -> Any:
+    # Zeros: what a row does not use is hidden by a mask, which hides no NaN.
+    found = states.new_zeros((rows, states.shape[1], slots, states.shape[3]))
+    found[: used[0], :, : used[1]] = states[: used[0], :, : used[1]]
+    return found
+
+
+def _added(seen: Any) -> Any:
+    """Return a mask to add to scores."""
+    mask = torch.zeros(seen.shape, dtype=torch.float32, device=seen.device)
+    return mask.masked_fill_(~seen, torch.finfo(torch.float32).min)
+
+
+def _part(query: Any, keys: Any, values: Any, mask: Any) -> tuple[Any, Any]:
+    """Return attention to a part of the slots, and the logarithm of its weight in the whole.
+
+    query (..., K, G, T, D) in float32, keys and values (..., K, L, D), mask to be added or None.
+    All is summed in float32, as fused attention does where the states are in half precision.
+    """
+    scores = query.flatten(-3, -2) @ keys.transpose(-1, -2).float()
+    scores = scores.unflatten(-2, query.shape[-3:-1])
+    if mask is not None:
+        scores += mask
+    most = scores.amax(dim=-1, keepdim=True)
+    # What is hidden weighs e**-64, no part of a float32 sum: exp is slow where it underflows.
+    scores = scores.sub_(most).clamp_(min=-64).exp_()
+    total = scores.sum(dim=-1, keepdim=True)
+    found = scores.flatten(-3, -2) @ values.float()
+    return found.unflatten(-2, query.shape[-3:-1]) / total, most + total.log()
