@@ -61,7 +61,7 @@ class CalibrateConfig:
     seconds: float | None = None  # of training
     learning_rate: float = 5e-4  # peak, of Adam, for the head
     reading_rate: float = 3e-3  # peak, of Adam, for the input table's rows where they occur
-    map_rate: float = 0.2  # peak, of Adam, for both maps: what share of a row a step can move
+    map_rate: float = 0.2  # peak, for both maps: what share of a row a step can move; 0: no maps
     warmup_steps: int = 10
     heldout_words: int = 300  # whitespace words measured, of each source
     precision: Precision = "fp32"  # of the frozen body; the tables are fp32
@@ -77,9 +77,10 @@ class CalibrateConfig:
         for name in ("passages", "passage_words", "batch_passages", "heldout_words"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: expected at least 1, found {getattr(self, name)}")
-        for name in ("reading_rate", "map_rate"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name}: expected more than 0, found {getattr(self, name)}")
+        if not self.reading_rate > 0:
+            raise ConfigError(f"reading_rate: expected more than 0, found {self.reading_rate}")
+        if not self.map_rate >= 0:
+            raise ConfigError(f"map_rate: expected 0 or more, found {self.map_rate}")
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"threads: expected at least 1, found {self.threads}")
         self.limits()

@@ -207,6 +207,7 @@ def test_a_language_without_text_is_refused(model, corpus, tmp_path):
         ({"steps": None}, "neither steps nor seconds"),
         ({"batch_passages": 0}, "batch_passages: expected at least 1"),
         ({"reading_rate": 0.0}, "reading_rate: expected more than 0"),
+        ({"map_rate": -0.1}, "map_rate: expected 0 or more"),
         ({"threads": 0}, "threads: expected at least 1"),
     ],
 )
