@@ -173,7 +173,21 @@ def bits_per_byte(text: str | None = None, **_: Any) -> "DatasetDict":
         found |= {record["id"]: record["article"] for record in mini_records("summarization")}
     else:
         found = _paragraphs(Path(text).expanduser())
-    return splits(test=[{"id": key, "cluster": key, "text": value} for key, value in found.items()])
+    return _running(found)
+
+
+def select_texts(**_: Any) -> "DatasetDict":
+    """Return running texts for choosing checkpoints, none of them in `bits_per_byte`'s.
+
+    The reviews of mini-sentiment and the premises of mini-nli: 192 short texts of many voices.
+    """
+    found = {record["id"]: record["text"] for record in mini_records("sentiment")}
+    found |= {record["pair"]: record["premise"] for record in mini_records("nli")}
+    return _running(found)
+
+
+def _running(texts: Mapping[str, str]) -> "DatasetDict":
+    return splits(test=[{"id": key, "cluster": key, "text": value} for key, value in texts.items()])
 
 
 # ------------------------------------------------------------------------------ documents

@@ -176,7 +176,10 @@ def _view(table: Table, allowed: NDArray[np.bool_], level: float) -> _View:
 
 
 def _measures(table: Table, config: SelectConfig) -> dict[str, Measure]:
-    """Return what is looked at in place of scores, by task; all by the same measure."""
+    """Return what is looked at in place of scores, by task; all by the same measure.
+
+    A measure that is asked for is that of the tasks of choices; the others keep their scores.
+    """
     if config.measure == "score":
         return {}
     measure: Measure = "margin" if config.measure == "auto" else config.measure
@@ -187,11 +190,22 @@ def _measures(table: Table, config: SelectConfig) -> dict[str, Measure]:
     ]
     if config.measure == "auto":
         able = [name for name in able if _at_chance(table.of((name,)), config.level)]
-    elif lacking := [name for name in table.items if name not in able]:
+        return dict.fromkeys(able, measure)
+    if not able:
         raise ConfigError(
-            f"measure {measure} needs tasks of choices, and {', '.join(lacking)} is none in this "
-            "log, or was evaluated by a hebench that did not keep it; leave it out with --tasks, "
-            "evaluate anew, or take measure auto"
+            f"measure {measure} needs tasks of choices, and {', '.join(table.items)} are none in "
+            "this log, or were evaluated by a hebench that did not keep it; evaluate anew, or take "
+            "measure auto"
+        )
+    older = [
+        name
+        for name in table.items
+        if name not in able and any(e.tasks[name].margins is not None for e in table.entries)
+    ]
+    if older:
+        raise ConfigError(
+            f"{', '.join(older)}: expected the measure {measure} in each line of the log, found it "
+            "not in all; evaluate anew, or take measure auto"
         )
     return dict.fromkeys(able, measure)
 

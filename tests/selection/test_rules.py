@@ -219,6 +219,30 @@ def test_a_measure_that_a_task_does_not_have_is_refused(measure: str) -> None:
         decide(made_curve([0.5, 0.6]), SelectConfig(measure=measure))  # type: ignore[arg-type]
 
 
+def test_a_measure_is_that_of_the_tasks_of_choices_and_others_keep_their_scores() -> None:
+    flat = _with_answers(_with_margins([0.5] * 4, scores=0.5), [0.3] * 4)
+    rising = made_curve([0.2, 0.3, 0.4, 0.5])
+    both = [
+        replace(entry, tasks={**entry.tasks, "text": other.tasks["task"]})
+        for entry, other in zip(flat, rising, strict=True)
+    ]
+    made = decide(both, SelectConfig(measure="answer"))
+    assert made.chosen == "checkpoint-400" and made.tasks == ("task", "text")
+    assert "by the probability of a byte of the right answer: task" in made.reasons
+    older = [
+        replace(entry, tasks={**entry.tasks, "task": replace(entry.tasks["task"], answers=None)})
+        for entry in both
+    ]
+    assert decide(older, SelectConfig(measure="margin")).tasks == ("task", "text")
+    with pytest.raises(ConfigError, match="measure answer needs tasks of choices"):
+        decide(older, SelectConfig(measure="answer"))
+    with pytest.raises(ConfigError, match="task: expected the measure answer in each line"):
+        decide(
+            [replace(e, tasks={**e.tasks, "new": both[0].tasks["task"]}) for e in older],
+            SelectConfig(measure="answer"),
+        )
+
+
 def _with_answers(log: list[Evaluated], levels: list[float]) -> list[Evaluated]:
     """Return a log whose right answers' bytes have about these probabilities."""
     generator = np.random.default_rng(6)
