@@ -125,7 +125,7 @@ def test_a_whole_group_is_named_instead_of_its_tasks() -> None:
         "hebench_mini_grammar",
         "hebench_mini_sentiment",
         "hebench_mini_nli",
-        "hebench_mini_qa",
+        "hebench_select_bpb",
     )
     task = made_task("hebench_mini_qa", 0.5, 1, limit=3)
     assert "--tasks hebench_select" in command(made_record("slug", dict.fromkeys(names, task)))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hebench.board.columns import column_id, read_columns
-from hebench.board.standings import Board, standings
+from hebench.board.standings import Board, standings, track_presets
 from hebench.board.store import live, read_store
 from hebench.errors import DataError
 from hebench.stats.intervals import mean_interval
@@ -81,9 +81,13 @@ def test_rank_sets_agree_with_paired_tests_of_clear_pairs(board: Board) -> None:
             assert compare(column.scores[top], column.scores[slug], draws=100).p < 0.05
 
 
-def test_a_preset_is_a_whole_group_or_all(board: Board) -> None:
-    assert set(board.presets["base"]) == {"all", "hebench_select"}
-    assert len(board.presets["base"]["all"]) == len(MINI)
+def test_a_preset_is_a_whole_group_or_all(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {"pair": MINI[3:5], "part": (MINI[0], "hebench_nli")}
+    for reader in ("standings", "columns"):
+        monkeypatch.setattr(f"hebench.board.{reader}.groups", lambda: made)
+    found = track_presets(board.columns, board.models)["base"]
+    assert found.keys() == {"all", "pair"}
+    assert set(found["pair"]) == set(MINI[3:5]) and len(found["all"]) == len(MINI)
 
 
 def test_rows_are_ranked_then_the_rest_then_baselines(board: Board) -> None:
