@@ -7,10 +7,10 @@
                "answers": "<float32, base64>", "clusters": null, "chance": 0.33}}}
 
 Every item's score stands in the line, since two checkpoints are compared item by item; lines of
-before there were `answers` have none. Lines are
-appended whole and under a lock, so that a callback and several watchers can share a file; the
-same checkpoint twice is one evaluation (the later line counts), and half a line at the end, which
-only a power cut can leave, counts as nothing and gives way to the next line.
+before there were `answers` have none. Lines are appended whole and under a lock, so that a callback
+and several watchers can share a file; the same checkpoint twice is one evaluation (the later line
+counts), and half a line at the end, which only a power cut can leave, counts as nothing and gives
+way to the next line.
 
     >>> log = read_log(Path("runs/he/selection.jsonl"))
     >>> [(entry.step, round(entry.score, 3)) for entry in log]
