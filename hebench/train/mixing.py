@@ -1,25 +1,27 @@
 """Mixing: rows of several languages in the shares that a recipe asks for.
 
-Each language is tokenised and packed by itself, its sources taken in proportion to their size;
-then so many rows of each are used that the shares hold. The paper's: half Hebrew, half English.
+Each language is tokenised and packed by itself, its sources drawn by their sizes to the power of
+`source_exponent`: 1 takes them as large as they are, 0 all alike, so that law, of which there is
+most, is not most of what is read (Conneau and Lample 2019, section 3.1, for languages: 0.5). Then
+so many rows of each language are used that the shares hold. The paper's: half Hebrew, half English.
 
     >>> counts = rows_by_share({"he": 900, "en": 400}, {"he": 0.5, "en": 0.5})
     >>> counts
     {'he': 400, 'en': 400}
 """
 
-import random
+import heapq
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from hebench.data.corpora import corpus_files
 from hebench.errors import ConfigError
 from hebench.train.packing import Piece, Row, Rows, cut, write_rows
-from hebench.train.texts import read_documents
+from hebench.train.texts import read_documents, source_files
 
 _AT_ONCE = 64  # documents tokenised in one call
 
@@ -32,7 +34,9 @@ def rows_by_share(available: Mapping[str, int], shares: Mapping[str, float]) -> 
     }
 
 
-def token_pieces(folder: Path, tokenizer: Any, row_tokens: int, seed: int) -> Iterator[Piece]:
+def token_pieces(
+    folder: Path, tokenizer: Any, row_tokens: int, *, source_exponent: float = 1.0
+) -> Iterator[Piece]:
     """Yield a language's documents as pieces: BOS, text, EOS; long ones cut at the row's length.
 
     A tokenizer without BOS gives none. Raises ConfigError if it has no EOS.
@@ -43,7 +47,7 @@ def token_pieces(folder: Path, tokenizer: Any, row_tokens: int, seed: int) -> It
             "tokenizer_config.json"
         )
     opening = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    for texts in _batches(_interleaved(folder, seed)):
+    for texts in _batches(_interleaved(folder, source_exponent)):
         # verbose: a document longer than the model's context is expected here, and is cut
         encoded = tokenizer(
             texts, add_special_tokens=False, return_attention_mask=False, verbose=False
@@ -61,7 +65,7 @@ def write_mixture(  # noqa: PLR0913 (each is named at the call)
     shares: Mapping[str, float],
     row_tokens: int,
     rows: int | None,
-    seed: int,
+    source_exponent: float = 1.0,
 ) -> None:
     """Pack `corpus`/<language> for every language into `folder`/<language>.
 
@@ -71,7 +75,7 @@ def write_mixture(  # noqa: PLR0913 (each is named at the call)
     for code, share in shares.items():
         if (folder / code).is_dir():
             continue
-        pieces = token_pieces(corpus / code, tokenizer, row_tokens, seed)
+        pieces = token_pieces(corpus / code, tokenizer, row_tokens, source_exponent=source_exponent)
         write_rows(
             folder / code,
             tqdm(pieces, desc=f"pack {code}", unit=" pieces", disable=None),
@@ -103,19 +107,28 @@ class Mixture:
         raise IndexError(index)
 
 
-def _interleaved(folder: Path, seed: int) -> Iterator[str]:
-    """Yield documents, each from a source drawn in proportion to the sources' sizes on disk."""
-    files, _ = corpus_files(folder)
-    order = random.Random(seed)
-    streams = [read_documents(path) for path in files]
-    sizes = [max(1, path.stat().st_size) for path in files]
-    while streams:
-        drawn = order.choices(range(len(streams)), weights=sizes)[0]
-        document = next(streams[drawn], None)
-        if document is None:
-            del streams[drawn], sizes[drawn]
-        else:
+def _interleaved(folder: Path, exponent: float) -> Iterator[str]:
+    """Yield documents, each from the source that has had least of its share so far.
+
+    A share is of characters: a source of long documents gives fewer of them. A source that ends
+    leaves its share to the others.
+    """
+    sources = source_files(folder)
+    streams = {
+        name: chain.from_iterable(map(read_documents, paths)) for name, paths in sources.items()
+    }
+    shares = {
+        name: max(1, sum(path.stat().st_size for path in paths)) ** exponent
+        for name, paths in sources.items()
+    }
+    waiting = [(0.0, name) for name in sorted(streams)]
+    while waiting:
+        had, name = waiting[0]
+        if document := next(streams[name], None):
+            heapq.heapreplace(waiting, (had + len(document.text) / shares[name], name))
             yield document.text
+        else:
+            heapq.heappop(waiting)
 
 
 def _batches(texts: Iterator[str]) -> Iterator[list[str]]:

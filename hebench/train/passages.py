@@ -18,9 +18,8 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
-from hebench.data.corpora import corpus_files
 from hebench.errors import DataError
-from hebench.train.texts import Document, read_documents
+from hebench.train.texts import Document, read_documents, source_files
 
 _WORD = re.compile(r"\S+")
 # The end of a sentence: its mark with closing quotes or brackets, or the end of a line. An
@@ -78,7 +77,7 @@ def drawn(
     generator = random.Random(seed)
     sources = [
         _sample(paths, cut=lambda document: cut(document, words), count=count, generator=generator)
-        for paths in _sources(folder).values()
+        for paths in source_files(folder).values()
     ]
     return _in_turn(sources)[:count]
 
@@ -90,7 +89,7 @@ def held_out(folder: Path, *, words: int, per_source_words: int) -> list[Passage
     there are, since words of one document are much alike. Raises DataError if there is no text.
     """
     kept: list[Passage] = []
-    for paths in _sources(folder).values():
+    for paths in source_files(folder).values():
         total = 0
         documents = [list(passages_of(d, words)) for path in paths for d in read_documents(path)]
         for passage in _in_turn(documents):
@@ -99,14 +98,6 @@ def held_out(folder: Path, *, words: int, per_source_words: int) -> list[Passage
             if total >= per_source_words:
                 break
     return kept
-
-
-def _sources(folder: Path) -> dict[str, list[Path]]:
-    """Return the files of each source, which may be written in several parts."""
-    found: dict[str, list[Path]] = {}
-    for path in corpus_files(folder)[0]:
-        found.setdefault(path.name.split(".")[0], []).append(path)
-    return found
 
 
 def _sample(

@@ -38,6 +38,7 @@ class PretrainConfig:
 
     shares: Mapping[str, float]  # of the rows by language code; they add up to 1
     training: TrainingConfig
+    source_exponent: float = 1.0  # of a source's size: 1 takes sources as they are, 0 all alike
 
     def __post_init__(self) -> None:
         """Refuse shares that are not shares."""
@@ -45,6 +46,8 @@ class PretrainConfig:
             raise ConfigError(f"shares: expected more than 0 for each, found {dict(self.shares)}")
         if abs(sum(self.shares.values()) - 1) > 1e-6:
             raise ConfigError(f"shares: expected a sum of 1, found {sum(self.shares.values()):.6g}")
+        if not 0 <= self.source_exponent <= 1:
+            raise ConfigError(f"source_exponent: expected 0 to 1, found {self.source_exponent}")
 
 
 def run(
@@ -75,7 +78,7 @@ def run(
                 shares=config.shares,
                 row_tokens=training.row_tokens,
                 rows=rows,
-                seed=training.seed,
+                source_exponent=config.source_exponent,
             )
         )
         mixture = Mixture(out / "rows", config.shares)

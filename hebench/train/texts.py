@@ -33,7 +33,7 @@ def read_documents(corpus: Path, field: str = "text") -> Iterator[Document]:
     found = False
     files, _ = corpus_files(corpus)
     for path in files:
-        source = path.name.split(".")[0]
+        source = source_of(path)
         for chunk in read_chunks(corpus, path, field, rows=False):
             for number, text in zip(chunk.numbers, chunk_texts(chunk, field), strict=True):
                 if text.strip():
@@ -41,6 +41,22 @@ def read_documents(corpus: Path, field: str = "text") -> Iterator[Document]:
                     yield Document(id=f"{source}-{number}", source=source, text=text)
     if not found:
         raise DataError(f"{corpus}: expected documents with text, found none; give another corpus")
+
+
+def source_files(corpus: Path) -> dict[str, list[Path]]:
+    """Return the files of each source of a file or folder: one, or several shards.
+
+    Raises DataError if there are none.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in corpus_files(corpus)[0]:
+        found.setdefault(source_of(path), []).append(path)
+    return found
+
+
+def source_of(path: Path) -> str:
+    """Return the name of the source that a file belongs to: `law` of `law.00001.jsonl.gz`."""
+    return path.name.split(".")[0]
 
 
 def corpus_sha256(corpus: Path) -> str:

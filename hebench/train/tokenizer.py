@@ -17,7 +17,7 @@ say) is not what a model will mostly read.
 
 import io
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,14 +26,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from hebench.data.corpora import corpus_files
 from hebench.errors import ConfigError, DataError
 from hebench.files import write_atomically, write_bytes_atomically
 from hebench.train.bpe import Continuation, Merge, joiner
 from hebench.train.checkpoints import TOKENIZER_NAME, CheckpointRecord, publish, tokenizer_sha256
 from hebench.train.languages import language
 from hebench.train.stage import Stage, StageRecord, open_stage
-from hebench.train.texts import corpus_sha256, read_documents
+from hebench.train.texts import corpus_sha256, read_documents, source_files
 from hebench.train.tokenizer_files import write_tokenizer
 from hebench.train.vocabulary import Base, extended, read_base
 
@@ -104,21 +103,13 @@ def run(config: TokenizerConfig, *, model: Path, corpus: Path, out: Path) -> Sta
 def count(base: Base, corpus: Path, words: int) -> dict[str, Counted]:
     """Return the pieces of about `words` whitespace words of each source of a folder."""
     found = {}
-    for source, paths in tqdm(_sources(corpus).items(), desc="reading", disable=None):
+    for source, paths in tqdm(source_files(corpus).items(), desc="reading", disable=None):
         pieces: Counter[str] = Counter()
         seen = 0
         for text in _texts(paths, words):
             seen += len(text.split())
             pieces.update(base.pieces(text))
         found[source] = Counted(words=seen, pieces=pieces)
-    return found
-
-
-def _sources(corpus: Path) -> dict[str, list[Path]]:
-    """Return the files of each source: one, or several shards."""
-    found: defaultdict[str, list[Path]] = defaultdict(list)
-    for path in corpus_files(corpus)[0]:
-        found[path.name.split(".")[0]].append(path)
     return found
 
 
@@ -234,7 +225,7 @@ def _measure(base: Base, folder: Path, heldout: Path, config: TokenizerConfig) -
     after_rates: dict[str, float] = {}
     others: dict[str, float] = {}
     for part in sorted(path for path in heldout.iterdir() if path.is_dir()):
-        for source, paths in _sources(part).items():
+        for source, paths in source_files(part).items():
             texts = list(_texts(paths, config.heldout_words))
             if part.name != config.language:
                 texts = [text for text in texts if not own.search(text)]

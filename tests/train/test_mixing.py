@@ -1,5 +1,6 @@
 import copy
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def test_documents_open_with_bos_close_with_eos_and_long_ones_are_cut(
     text = "The old ferry left the harbour. " * 40
     lines = [json.dumps({"text": text}), json.dumps({"text": "sheep"})]
     (tmp_path / "a.jsonl").write_text("\n".join(lines))
-    pieces = [piece.tokens for piece in token_pieces(tmp_path, tiny_tokenizer, 64, seed=0)]
+    pieces = [piece.tokens for piece in token_pieces(tmp_path, tiny_tokenizer, 64)]
     ids = [int(token) for piece in pieces for token in piece]
     bos, eos = tiny_tokenizer.bos_token_id, tiny_tokenizer.eos_token_id
     assert max(map(len, pieces)) == 64
@@ -75,13 +76,23 @@ def test_documents_open_with_bos_close_with_eos_and_long_ones_are_cut(
     assert tiny_tokenizer.decode(ids[1:cut_at]) == text
 
 
-def test_every_source_is_drawn_from_all_along(tmp_path: Path, tiny_tokenizer: Any) -> None:
-    for source, word, count in (("a", "ferry", 300), ("b", "bread", 100)):
-        lines = [json.dumps({"text": word})] * count
-        (tmp_path / f"{source}.jsonl").write_text("\n".join(lines))
-    pieces = token_pieces(tmp_path, tiny_tokenizer, 64, seed=0)
-    start = [tiny_tokenizer.decode(next(pieces).tokens[1:-1]) for _ in range(100)]
-    assert 60 <= start.count("ferry") <= 90
+@pytest.mark.parametrize("exponent", [1.0, 0.5, 0.0])
+def test_every_source_is_read_all_along_in_its_share_of_the_text(
+    tmp_path: Path, tiny_tokenizer: Any, exponent: float
+) -> None:
+    # A large source of long documents in two shards, a small one of short documents.
+    made = {"a.0": ("ferry " * 10, 150), "a.1": ("ferry " * 10, 150), "b": ("bread ", 400)}
+    size = dict.fromkeys("ab", 0)
+    for name, (text, count) in made.items():
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("\n".join([json.dumps({"text": text})] * count))
+        size[name[0]] += path.stat().st_size
+    pieces = token_pieces(tmp_path, tiny_tokenizer, 64, source_exponent=exponent)
+    words = Counter[str]()
+    while words.total() < 300:
+        words.update(tiny_tokenizer.decode(next(pieces).tokens[1:-1]).split())
+    share = size["a"] ** exponent / (size["a"] ** exponent + size["b"] ** exponent)
+    assert words["ferry"] / words.total() == pytest.approx(share, abs=0.03)
 
 
 def test_a_tokenizer_without_an_end_token_is_refused(tmp_path: Path, tiny_tokenizer: Any) -> None:
@@ -89,7 +100,7 @@ def test_a_tokenizer_without_an_end_token_is_refused(tmp_path: Path, tiny_tokeni
     endless = copy.deepcopy(tiny_tokenizer)
     endless.eos_token = None
     with pytest.raises(ConfigError, match="names no EOS token"):
-        next(token_pieces(tmp_path / "train" / "he", endless, 64, seed=0))
+        next(token_pieces(tmp_path / "train" / "he", endless, 64))
 
 
 def test_a_mixture_holds_its_languages_in_their_shares(tmp_path: Path, tiny_tokenizer: Any) -> None:
@@ -103,7 +114,6 @@ def test_a_mixture_holds_its_languages_in_their_shares(tmp_path: Path, tiny_toke
             shares=shares,
             row_tokens=64,
             rows=16,
-            seed=0,
         )
     mixture = Mixture(tmp_path / "rows", shares)
     assert mixture.counts["he"] == pytest.approx(3 * mixture.counts["en"], abs=1)
@@ -124,9 +134,8 @@ def test_without_a_number_all_text_is_packed(tmp_path: Path, tiny_tokenizer: Any
         shares=SHARES,
         row_tokens=64,
         rows=None,
-        seed=0,
     )
     parts = Mixture(tmp_path / "rows", SHARES).parts
     for code in SHARES:
-        pieces = token_pieces(corpus / "train" / code, tiny_tokenizer, 64, seed=0)
+        pieces = token_pieces(corpus / "train" / code, tiny_tokenizer, 64)
         assert parts[code].record.pieces == len(list(pieces))

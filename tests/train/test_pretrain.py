@@ -358,7 +358,6 @@ def test_the_trainers_own_batch_gives_the_logits_of_its_documents_alone(
             shares=SHARES,
             row_tokens=64,
             rows=24,
-            seed=0,
         )
         seen: list[tuple[dict[str, torch.Tensor], torch.Tensor]] = []
 
@@ -461,6 +460,11 @@ def test_a_document_longer_than_a_row_is_trained_on_in_pieces(tmp_path: Path, mo
 def test_shares_that_are_none_are_refused(shares: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         PretrainConfig(shares=shares, training=training())
+
+
+def test_an_exponent_that_would_turn_the_sizes_round_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"source_exponent: expected 0 to 1, found -1"):
+        PretrainConfig(shares={"he": 1.0}, source_exponent=-1, training=training())
 
 
 def test_input_that_is_not_there_is_one_line(tmp_path: Path, model: Path, corpus: Path) -> None:
