@@ -1,9 +1,10 @@
 """Mixing: rows of several languages in the shares that a recipe asks for.
 
-Each language is tokenised and packed by itself, its sources drawn by their sizes to the power of
-`source_exponent`: 1 takes them as large as they are, 0 all alike, so that law, of which there is
-most, is not most of what is read (Conneau and Lample 2019, section 3.1, for languages: 0.5). Then
-so many rows of each language are used that the shares hold. The paper's: half Hebrew, half English.
+Each language is tokenised and packed by itself, its sources drawn by their sizes on disk to the
+power of `source_exponent`: 1 takes them as large as they are, 0 all alike, so that law, of which
+there is most, is not most of what is read (Conneau and Lample 2019, section 3.1, for languages:
+0.5). Then so many rows of each language are used that the shares hold. The paper's: half Hebrew,
+half English.
 
     >>> counts = rows_by_share({"he": 900, "en": 400}, {"he": 0.5, "en": 0.5})
     >>> counts
@@ -11,8 +12,8 @@ so many rows of each language are used that the shares hold. The paper's: half H
 """
 
 import heapq
-from collections.abc import Iterator, Mapping
-from itertools import chain
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ def token_pieces(
 ) -> Iterator[Piece]:
     """Yield a language's documents as pieces: BOS, text, EOS; long ones cut at the row's length.
 
+    The next piece is always of the source that has had least of its share so far, so that a few
+    long documents do not crowd out the rest; a source that ends leaves its share to the others.
     A tokenizer without BOS gives none. Raises ConfigError if it has no EOS.
     """
     if tokenizer.eos_token_id is None:
@@ -46,15 +49,42 @@ def token_pieces(
             "the tokenizer names no EOS token, which ends each document; add eos_token to its "
             "tokenizer_config.json"
         )
+    sources = source_files(folder)
+    streams = {name: _pieces(paths, tokenizer, row_tokens) for name, paths in sources.items()}
+    shares = {
+        name: max(1, sum(path.stat().st_size for path in paths)) ** source_exponent
+        for name, paths in sources.items()
+    }
+    waiting = [(0.0, name) for name in sorted(streams)]
+    while waiting:
+        had, name = waiting[0]
+        if piece := next(streams[name], None):
+            heapq.heapreplace(waiting, (had + len(piece.tokens) / shares[name], name))
+            yield piece
+        else:
+            heapq.heappop(waiting)
+
+
+def _pieces(paths: Sequence[Path], tokenizer: Any, row_tokens: int) -> Iterator[Piece]:
+    """Yield the pieces of a source: of some documents at a time, one of each in turn."""
     opening = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    for texts in _batches(_interleaved(folder, source_exponent)):
-        # verbose: a document longer than the model's context is expected here, and is cut
+    documents = chain.from_iterable(map(read_documents, paths))
+    while texts := [document.text for document in islice(documents, _AT_ONCE)]:
+        # verbose: a document longer than the model's context is expected here, and is cut.
+        # split_special_tokens: a text that spells one out ends nothing.
         encoded = tokenizer(
-            texts, add_special_tokens=False, return_attention_mask=False, verbose=False
+            texts,
+            add_special_tokens=False,
+            return_attention_mask=False,
+            split_special_tokens=True,
+            verbose=False,
         )
-        for ids in encoded["input_ids"]:
-            for part in cut([*opening, *ids, tokenizer.eos_token_id], row_tokens):
-                yield Piece.whole(part)
+        cuts = [
+            cut([*opening, *ids, tokenizer.eos_token_id], row_tokens)
+            for ids in encoded["input_ids"]
+        ]
+        for turn in zip_longest(*cuts):
+            yield from (Piece.whole(part) for part in turn if part is not None)
 
 
 def write_mixture(  # noqa: PLR0913 (each is named at the call)
@@ -105,41 +135,6 @@ class Mixture:
                 return self.parts[code][index]
             index -= count
         raise IndexError(index)
-
-
-def _interleaved(folder: Path, exponent: float) -> Iterator[str]:
-    """Yield documents, each from the source that has had least of its share so far.
-
-    A share is of characters: a source of long documents gives fewer of them. A source that ends
-    leaves its share to the others.
-    """
-    sources = source_files(folder)
-    streams = {
-        name: chain.from_iterable(map(read_documents, paths)) for name, paths in sources.items()
-    }
-    shares = {
-        name: max(1, sum(path.stat().st_size for path in paths)) ** exponent
-        for name, paths in sources.items()
-    }
-    waiting = [(0.0, name) for name in sorted(streams)]
-    while waiting:
-        had, name = waiting[0]
-        if document := next(streams[name], None):
-            heapq.heapreplace(waiting, (had + len(document.text) / shares[name], name))
-            yield document.text
-        else:
-            heapq.heappop(waiting)
-
-
-def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    for text in texts:
-        batch.append(text)
-        if len(batch) == _AT_ONCE:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 class Ordered:

@@ -23,6 +23,7 @@ from hebench.train.checkpoints import (
     CheckpointRecord,
     model_sha256,
     read_checkpoint,
+    sweep,
     tokenizer_sha256,
 )
 from hebench.train.mixing import Mixture, write_mixture
@@ -48,6 +49,11 @@ class PretrainConfig:
             raise ConfigError(f"shares: expected a sum of 1, found {sum(self.shares.values()):.6g}")
         if not 0 <= self.source_exponent <= 1:
             raise ConfigError(f"source_exponent: expected 0 to 1, found {self.source_exponent}")
+        if self.source_exponent != 1 and self.training.steps is None:
+            raise ConfigError(
+                f"source_exponent: {self.source_exponent:g} needs training.steps, since a whole "
+                "pass reads every source to its end; name the steps or take it out"
+            )
 
 
 def run(
@@ -70,6 +76,7 @@ def run(
             return job.record
         network, tokenizer = job.load(model)
         rows = None if training.steps is None else training.steps * training.global_rows
+        job.once(lambda: sweep(out / "rows"))
         job.once(
             lambda: write_mixture(
                 out / "rows",
@@ -118,9 +125,7 @@ def _finished(job: Job, fit: Fit, mixture: Mixture, tokenizer: Any) -> StageReco
     """Export the last checkpoint and return the stage's record with its numbers."""
     record = read_checkpoint(fit.checkpoint)
     assert record is not None, "the last step was saved"
-    # One process alone needs the whole model in its memory once more.
-    whole = job.load(fit.checkpoint)[0] if device.rank() == 0 else None
-    job.export(job.out / "model", whole, tokenizer, record)
+    job.export(job.out / "model", lambda: job.load(fit.checkpoint)[0], tokenizer, record)
     packed = {code: part.record for code, part in mixture.parts.items()}
     return job.finish(
         {

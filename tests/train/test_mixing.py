@@ -1,6 +1,7 @@
 import copy
 import json
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +68,14 @@ def test_documents_open_with_bos_close_with_eos_and_long_ones_are_cut(
     lines = [json.dumps({"text": text}), json.dumps({"text": "sheep"})]
     (tmp_path / "a.jsonl").write_text("\n".join(lines))
     pieces = [piece.tokens for piece in token_pieces(tmp_path, tiny_tokenizer, 64)]
-    ids = [int(token) for piece in pieces for token in piece]
     bos, eos = tiny_tokenizer.bos_token_id, tiny_tokenizer.eos_token_id
     assert max(map(len, pieces)) == 64
-    assert (ids.count(bos), ids.count(eos)) == (2, 2)
-    cut_at = ids.index(eos)
-    assert (ids[0], ids[cut_at + 1], ids[-1]) == (bos, bos, eos)
-    assert tiny_tokenizer.decode(ids[1:cut_at]) == text
+    short = pieces.pop(1)  # of each document in turn
+    assert [*short] == [bos, *tiny_tokenizer("sheep", add_special_tokens=False).input_ids, eos]
+    ids = [int(token) for piece in pieces for token in piece]
+    assert (ids.count(bos), ids.count(eos)) == (1, 1)
+    assert (ids[0], ids[-1]) == (bos, eos)
+    assert tiny_tokenizer.decode(ids[1:-1]) == text
 
 
 @pytest.mark.parametrize("exponent", [1.0, 0.5, 0.0])
@@ -88,11 +90,35 @@ def test_every_source_is_read_all_along_in_its_share_of_the_text(
         path.write_text("\n".join([json.dumps({"text": text})] * count))
         size[name[0]] += path.stat().st_size
     pieces = token_pieces(tmp_path, tiny_tokenizer, 64, source_exponent=exponent)
-    words = Counter[str]()
-    while words.total() < 300:
-        words.update(tiny_tokenizer.decode(next(pieces).tokens[1:-1]).split())
+    tokens = Counter[str]()
+    while tokens.total() < 1000:
+        piece = next(pieces).tokens
+        tokens[tiny_tokenizer.decode(piece[1:-1]).split()[0]] += len(piece)
     share = size["a"] ** exponent / (size["a"] ** exponent + size["b"] ** exponent)
-    assert words["ferry"] / words.total() == pytest.approx(share, abs=0.03)
+    assert tokens["ferry"] / tokens.total() == pytest.approx(share, abs=0.03)
+
+
+def test_a_book_does_not_crowd_out_what_stands_beside_it(
+    tmp_path: Path, tiny_tokenizer: Any
+) -> None:
+    texts = {"books": ["ferry " * 3000, "bread " * 3000], "poems": ["sheep " * 40] * 20}
+    for source, documents in texts.items():
+        lines = [json.dumps({"text": text}) for text in documents]
+        (tmp_path / f"{source}.jsonl").write_text("\n".join(lines))
+    pieces = token_pieces(tmp_path, tiny_tokenizer, 64, source_exponent=0)
+    start = [set(tiny_tokenizer.decode(piece.tokens[1:-1]).split()) for piece in islice(pieces, 16)]
+    read = Counter(word for words in start for word in words & {"ferry", "bread", "sheep"})
+    assert min(read.values()) >= 3 and len(read) == 3, read
+
+
+def test_a_special_token_that_a_text_spells_out_ends_nothing(
+    tmp_path: Path, tiny_tokenizer: Any
+) -> None:
+    eos = tiny_tokenizer.eos_token
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": f"sheep {eos} bread"}))
+    (piece,) = token_pieces(tmp_path, tiny_tokenizer, 64)
+    assert list(piece.tokens).count(tiny_tokenizer.eos_token_id) == 1
+    assert tiny_tokenizer.decode(piece.tokens[1:-1]) == f"sheep {eos} bread"
 
 
 def test_a_tokenizer_without_an_end_token_is_refused(tmp_path: Path, tiny_tokenizer: Any) -> None:

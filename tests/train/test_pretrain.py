@@ -139,7 +139,9 @@ def test_a_resumed_run_equals_the_unbroken_one(
             pretraining(), model=model, corpus=corpus, out=tmp_path, callbacks=[At(step, stop)]
         )
     assert len(curve(tmp_path)) == step
+    (tmp_path / "rows" / ".he.abc.tmp").mkdir()  # a packing that was killed
     pretrain.run(pretraining(), model=model, corpus=corpus, out=tmp_path)
+    assert sorted(path.name for path in (tmp_path / "rows").iterdir()) == ["en", "he"]
     assert curve(tmp_path) == curve(unbroken)
     ours, theirs = (
         AutoModelForCausalLM.from_pretrained(folder / "checkpoint-6").state_dict()
@@ -183,6 +185,7 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_and_names_its_rows(
     message = str(caught.value)
     assert "step 5: expected a finite loss" in message
     assert "the last good checkpoint is checkpoint-4" in message
+    assert "with start_step=4) in another folder with a lower learning_rate" in message
     rows = loop_rows(tmp_path, step=5)
     assert f"the loss of rows {sorted(rows[:2])} is nan" in message
     assert [line["step"] for line in curve(tmp_path)] == [1, 2, 3, 4]
@@ -349,7 +352,7 @@ def test_the_trainers_own_batch_gives_the_logits_of_its_documents_alone(
     tmp_path: Path, model: Path, corpus: Path
 ) -> None:
     pretrain_rows = tmp_path / "rows"
-    with open_job(tmp_path, "pretrain", pretraining(), training()) as job:
+    with open_job(tmp_path, "pretrain", pretraining(), training(micro_rows=4)) as job:
         network, tokenizer = job.load(model)
         pretrain.write_mixture(
             pretrain_rows,
@@ -378,7 +381,7 @@ def test_the_trainers_own_batch_gives_the_logits_of_its_documents_alone(
     assert inputs["use_cache"] is False and inputs["attention_mask"].dim() == 4
     network.load_state_dict(before)
     compared = 0
-    for row in range(2):
+    for row in range(4):
         starts = [*(inputs["position_ids"][row] == 0).nonzero().flatten().tolist(), 64]
         for start, end in itertools.pairwise(starts):
             ids = inputs["input_ids"][row, start:end][None]
@@ -465,6 +468,12 @@ def test_shares_that_are_none_are_refused(shares: dict[str, float], message: str
 def test_an_exponent_that_would_turn_the_sizes_round_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"source_exponent: expected 0 to 1, found -1"):
         PretrainConfig(shares={"he": 1.0}, source_exponent=-1, training=training())
+
+
+def test_an_exponent_that_a_whole_pass_would_not_heed_is_refused() -> None:
+    whole = dataclasses.replace(training(), steps=None, passes=1)
+    with pytest.raises(ConfigError, match="0 needs training.steps"):
+        PretrainConfig(shares={"he": 1.0}, source_exponent=0, training=whole)
 
 
 def test_input_that_is_not_there_is_one_line(tmp_path: Path, model: Path, corpus: Path) -> None:
