@@ -45,20 +45,25 @@ class File:
 
 
 def load_site(folder: Path) -> Site:
-    """Return what the pages are made of. Raises DataError as `read_store`, or for no records."""
+    """Return what the pages are made of.
+
+    Raises DataError as `read_store` and `read_votes`, and where there is nothing to show.
+    """
     entries, stored = read_store(folder)
-    if not stored:
+    votes = read_votes(folder, entries)
+    if not stored and not votes:
         raise DataError(
-            f"{folder}: expected run records under results/, found none; "
-            "add a run with hebench board add"
+            f"{folder}: expected run records under results/ or people's votes under votes/, found "
+            "neither; add a run or an export of votes with hebench board add"
         )
     return Site(
         board=standings(entries, stored),
-        votes=read_votes(folder, entries),
+        votes=votes,
         version=_version(folder),
         date=max(
             [item.record.added for item in stored]
             + [item.withdrawn.date for item in stored if item.withdrawn]
+            + [study.closed for study in votes]
         ),
     )
 

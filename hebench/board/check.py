@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hebench.board.extract import MAX_ANSWER
-from hebench.board.store import Stored, live, read_store
+from hebench.board.store import live, read_store
 from hebench.board.suite import Doc, TaskInfo, split_key, suite
 from hebench.errors import DataError
 from hebench.records import TaskRecord
@@ -55,11 +55,9 @@ def check_board(
     problems = [] if against is None else list(_lost(folder, against))
     unchecked: list[str] = []
     recomputed = 0
-    prompts: dict[tuple[str, str, int], tuple[str, str]] = {}
     for item in live(stored):
         for key, task in item.record.tasks.items():
             where = f"{item.name}, {key}"
-            problems += _prompt_problems(item, key, task, prompts)
             info = suite().get(split_key(key)[0])
             if info is None:
                 unchecked.append(f"{where}: not a task of hebench; nothing is recomputed")
@@ -102,18 +100,6 @@ def _lost(folder: Path, against: Path) -> Iterator[str]:
             yield f"{name}: was on the board and is gone; withdraw a record, never delete it"
         elif now.read_bytes() != path.read_bytes():
             yield f"{name}: was on the board and has changed; add a new record instead"
-
-
-def _prompt_problems(
-    item: Stored, key: str, task: TaskRecord, known: dict[tuple[str, str, int], tuple[str, str]]
-) -> Iterator[str]:
-    """Base models get the same prompts, so that their hashes agree; chat templates differ."""
-    if item.record.track != "base":
-        return
-    place = (key, task.version, len(task.items))
-    expected, first = known.setdefault(place, (task.prompt_sha256, item.name))
-    if expected != task.prompt_sha256:
-        yield f"{item.name}, {key}: other prompts than those of {first}"
 
 
 def _item_problems(task: TaskRecord, docs: Sequence[Doc]) -> list[str]:

@@ -4,9 +4,10 @@
     >>> found.tasks["hebench_mini_qa"].paired.p
     0.031
 
-Only equal items are compared: same task version, same documents, same order. Headline scores
-get the paired test of `hebench.stats.paired`; corpus BLEU and chrF++, which are no means over
-items, a paired bootstrap.
+Only equal items are compared: same task version, shots, documents and order, and for base models
+the same prompts (elsewhere each has its own chat template). Headline scores get the paired test
+of `hebench.stats.paired`; corpus BLEU and chrF++, which are no means over items, a paired
+bootstrap.
 """
 
 from collections.abc import Sequence
@@ -46,8 +47,8 @@ def compare_runs(
 ) -> RunComparison:
     """Return the paired comparison of two runs on the tasks that both have, or on `tasks`.
 
-    Raises DataError if they share no task, a named one is missing, or the runs' versions or
-    items of a task differ.
+    Raises DataError if they share no task, a named one is missing, or the runs' versions, shots,
+    items or prompts of a task differ.
     """
     shared = [key for key in first.tasks if key in second.tasks]
     for key in tasks:
@@ -63,6 +64,8 @@ def compare_runs(
     keys = list(tasks) or shared
     for key in keys:
         _require_same(key, first.tasks[key], second.tasks[key])
+        if first.track == second.track == "base":
+            _require_same_prompts(key, first.tasks[key], second.tasks[key])
     found = {key: _paired(first.tasks[key], second.tasks[key]) for key in keys}
     adjusted = holm(np.array([item.p for item in found.values()]))
     return RunComparison(
@@ -86,6 +89,11 @@ def _require_same(key: str, first: TaskRecord, second: TaskRecord) -> None:
             f"{key}: the first run is of version {first.version}, the second of "
             f"{second.version}; run one of them anew"
         )
+    if first.shots != second.shots:
+        raise DataError(
+            f"{key}: the first run has {first.shots} shots, the second {second.shots}; run one of "
+            "them anew with the other's"
+        )
     if first.items != second.items:
         raise DataError(
             f"{key}: expected the same items in both runs, found {len(first.items)} and "
@@ -96,6 +104,14 @@ def _require_same(key: str, first: TaskRecord, second: TaskRecord) -> None:
         raise DataError(
             f"{key}: the ids are the same and the documents are not; the data changed between "
             "the runs: run one of them anew"
+        )
+
+
+def _require_same_prompts(key: str, first: TaskRecord, second: TaskRecord) -> None:
+    if first.prompt_sha256 != second.prompt_sha256:
+        raise DataError(
+            f"{key}: the prompts of the two runs differ, though the items are the same; run one of "
+            "them anew by the other's task"
         )
 
 

@@ -151,7 +151,7 @@ def _label_counts(pairs: Floats) -> tuple[Floats, CorpusScore]:
 
     pairs: (n, 2). A label counts where it is gold or predicted, as in `metrics.choice.macro_f1`.
     """
-    labels = np.unique(pairs)
+    labels = np.unique(pairs[pairs >= 0])
     if len(labels) > MAX_LABELS:
         raise DataError(f"macro_f1: expected at most {MAX_LABELS} labels, found {len(labels)}")
     gold, predicted = pairs[:, :1] == labels, pairs[:, 1:] == labels

@@ -16,7 +16,7 @@ class Site:
     board: Board
     votes: tuple[Study, ...]
     version: str  # hash of the records; it names this state of the board
-    date: str  # of the newest record or tombstone, ISO
+    date: str  # of the newest record, tombstone or study, ISO
 
     @property
     def has_runs(self) -> bool:

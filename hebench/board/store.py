@@ -25,9 +25,10 @@ from hebench.board.extract import extract
 from hebench.board.models_file import SLUG, append_entry, draft_entry, read_models, slugify
 from hebench.board.record_file import content_hash, read_record, require_readable, write_record
 from hebench.board.require import is_date, is_text, read_plain
+from hebench.board.votes import read_study, require_models
 from hebench.errors import DataError
-from hebench.files import write_atomically
-from hebench.records import RECORD_SCHEMA, ModelEntry, RunRecord, Tombstone
+from hebench.files import write_atomically, write_bytes_atomically
+from hebench.records import RECORD_SCHEMA, ModelEntry, RunRecord, TaskRecord, Tombstone
 
 MAX_REASON = 1_000  # characters
 MAX_TOMBSTONE = 100_000  # bytes of its file
@@ -55,7 +56,8 @@ def read_store(folder: Path) -> tuple[dict[str, ModelEntry], list[Stored]]:
     """Return the models and all records, withdrawn ones too, by file name.
 
     Raises DataError for anything that is not as it should be: an unknown schema, a record
-    without a model, two live records of one model and column, two versions of a task.
+    without a model, two live records of one model and column, a task in two versions, with other
+    shots, documents or prompts.
     """
     models = read_models(folder)
     stored = list(_read_all(folder, models))
@@ -114,6 +116,35 @@ def _add(folder: Path, record: RunRecord, run: Path) -> tuple[Path, bool]:
         append_entry(folder / "models.yaml", entry)
     write_record(path, record)
     return path, known is None
+
+
+def add_votes(folder: Path, path: Path) -> tuple[Path, tuple[str, ...]]:
+    """Keep a study's votes; return their path and the slugs of new entries of `models.yaml`.
+
+    A model that is not there is appended under the name that the votes give it, in the track of
+    the study's other models, or as a base model where none is known. Raises DataError, and
+    writes nothing, for what are no votes and where the board has other votes of the study.
+    """
+    study, content = read_study(path), path.read_bytes()
+    kept = folder / "votes" / f"{study.name}.jsonl"
+    with _alone(folder):
+        models = read_models(folder)
+        track = next((models[slug].track for slug in study.models if slug in models), "base")
+        drafts = {
+            slug: ModelEntry(slug=slug, name=slug, kind="model", track=track)
+            for slug in study.models
+            if slug not in models
+        }
+        require_models(study, models | drafts, path)
+        if kept.exists() and kept.read_bytes() != content:
+            raise DataError(
+                f"{kept}: the board has other votes of study {study.name} already; remove that "
+                f"file if {path} takes its place"
+            )
+        for entry in drafts.values():
+            append_entry(folder / "models.yaml", entry)
+        write_bytes_atomically(kept, content)
+    return kept, tuple(drafts)
 
 
 def withdraw(folder: Path, name: str, reason: str, *, on: str | None = None) -> Path:
@@ -180,31 +211,34 @@ def _read_all(folder: Path, models: dict[str, ModelEntry]) -> Iterator[Stored]:
 
 def _require_consistent(stored: list[Stored]) -> None:
     """Raise DataError unless the live records can stand on one board."""
-    versions: dict[str, tuple[str, str]] = {}
     owners: dict[tuple[str, str], str] = {}
-    data: dict[tuple[str, int], tuple[str, str]] = {}
-    for item in stored:
-        if item.withdrawn:
-            continue
+    shared: dict[tuple[str | int, ...], tuple[str, str]] = {}
+    for item in live(stored):
         for key, task in item.record.tasks.items():
-            version, first = versions.setdefault(key, (task.version, item.name))
-            if version != task.version:
-                raise DataError(
-                    f"{item.name}: version {task.version} of {key}, but {first} has {version}; "
-                    "scores of different versions do not compare: run the task anew"
-                )
+            for place, found in _shared(item.record.track, key, task):
+                expected, first = shared.setdefault(place, (found, item.name))
+                if expected != found:
+                    raise DataError(
+                        f"{item.name}: {found} of {key}, but {first} has {expected}; such scores "
+                        "do not compare: run the task anew as hebench has it, or withdraw the "
+                        "other record (hebench board withdraw)"
+                    )
             other = owners.setdefault((item.record.model, key), item.name)
             if other != item.name:
                 raise DataError(
                     f"{item.name}: {other} holds scores of {item.record.model} on {key} already; "
                     "withdraw one of them (hebench board withdraw)"
                 )
-            known, first = data.setdefault((key, len(task.items)), (task.data_sha256, item.name))
-            if known != task.data_sha256:
-                raise DataError(
-                    f"{item.name}: its documents of {key} are not those of {first}; one of "
-                    "them was run on changed data"
-                )
+
+
+def _shared(track: str, key: str, task: TaskRecord) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield what all live records have alike, each with the place where they have it."""
+    size = len(task.items)
+    yield ("version", key), f"version {task.version}"
+    yield ("shots", key, track), f"{task.shots} shots"
+    yield ("documents", key, size), f"documents {task.data_sha256[:12]}"
+    if track == "base":  # elsewhere a model's own chat template is part of the prompts
+        yield ("prompts", key, size), f"prompts {task.prompt_sha256[:12]}"
 
 
 def _tombstone_path(path: Path) -> Path:

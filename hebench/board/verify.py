@@ -7,6 +7,7 @@ that builds it, which finds a builder that computes something else than it says.
 """
 
 import csv
+import functools
 import gzip
 import io
 import itertools
@@ -75,15 +76,14 @@ def _verify_scores(folder: Path, table: Path) -> int:
         rows = list(csv.DictReader(io.StringIO(table.read_text(encoding="utf-8-sig"))))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{table}: expected a table, found {error}; build the site anew") from error
+    judged_scores = functools.cache(_judged_scores)  # a record has many rows
     for number, row in enumerate(rows, start=2):
         try:
             slug, name = row["slug"], row["record"].rpartition("/")[2]
             if not (SLUG.fullmatch(slug) and FILE_NAME.fullmatch(f"{name}.json.gz")):
                 raise ValueError(row["record"])
-            with gzip.open(folder / "results" / slug / f"{name}.json.gz") as stream:
-                tasks = json.load(stream)["tasks"]
             key = f"{row['task']}.{row['split']}" if row["split"] else row["task"]
-            judged = [v for v in tasks[key]["metrics"]["score"] if v is not None]
+            judged = judged_scores(folder / "results" / slug / f"{name}.json.gz")[key]
             mean, count = float(row["score"]), int(row["n"])
         except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
             raise DataError(f"{table} line {number}: cannot be checked: {error!r}") from error
@@ -95,3 +95,13 @@ def _verify_scores(folder: Path, table: Path) -> int:
                 f"{len(judged)} items, the table shows {mean} of {count}"
             )
     return len(rows)
+
+
+def _judged_scores(record: Path) -> dict[str, list[float]]:
+    """Return the scores of a record's items by task, without those that were not judged."""
+    with gzip.open(record) as stream:
+        tasks = json.load(stream)["tasks"]
+    return {
+        key: [score for score in task["metrics"]["score"] if score is not None]
+        for key, task in tasks.items()
+    }

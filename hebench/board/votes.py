@@ -1,6 +1,7 @@
 """People's votes on the board: `leaderboard/votes/<study>.jsonl`, read and believed in nothing.
 
-The first line describes the study, each further line is one vote:
+`hebench human export` writes such a file, `hebench board add` puts it there. The first line
+describes the study, each further line is one vote:
 
     {"schema": 1, "study": "summaries-1", "title": {"he": "תקצירים", "en": "Summaries"},
      "question": {"he": "איזה תקציר טוב יותר?", "en": "Which summary is better?"},
@@ -9,7 +10,9 @@ The first line describes the study, each further line is one vote:
      "outcome": "tie", "excluded": null}
 
 `first` is the model whose answer was shown first (in Hebrew: the right card), `rater` a
-pseudonym. A vote that should not count stays in the file with the reason in `excluded`.
+pseudonym. A vote that should not count stays in the file with the reason in `excluded`. Where the
+study's owners could see models' names before it closed, the first line says how often, and after
+how many votes first: `"unblinded": {"times": 2, "votes": 57}`.
 """
 
 import json
@@ -47,6 +50,14 @@ class Vote:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Unblinded:
+    """That a study's owners could see models' names before it closed."""
+
+    times: int
+    votes: int  # given by the first time
+
+
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """The votes of one study, and what raters were asked."""
 
@@ -54,7 +65,13 @@ class Study:
     title: dict[str, str]  # by language
     question: dict[str, str]
     closed: str  # ISO date
+    unblinded: Unblinded | None = None
     votes: tuple[Vote, ...]
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Return the slugs that the votes are about, in the order of the alphabet."""
+        return tuple(sorted({slug for vote in self.votes for slug in (vote.first, vote.second)}))
 
     @property
     def counted(self) -> tuple[Vote, ...]:
@@ -65,16 +82,43 @@ class Study:
 def read_votes(folder: Path, models: Mapping[str, ModelEntry]) -> tuple[Study, ...]:
     """Return the studies of a leaderboard folder, by name.
 
-    Raises DataError, with file and line, for anything that is not as this module describes: an
-    unknown model, two tracks in one study, a rater who judged the same pair of an item twice, no
-    vote that was judged.
+    Raises DataError as `read_study` and `require_models`.
     """
-    return tuple(_read(path, models) for path in sorted((folder / "votes").glob("*.jsonl")))
+    found = []
+    for path in sorted((folder / "votes").glob("*.jsonl")):
+        study = read_study(path)
+        require_models(study, models, path)
+        found.append(study)
+    return tuple(found)
 
 
-def _read(path: Path, models: Mapping[str, ModelEntry]) -> Study:
+def require_models(study: Study, models: Mapping[str, ModelEntry], path: Path) -> None:
+    """Raise DataError, with file and line, for an unknown model or two tracks in one study."""
+    for number, vote in enumerate(study.votes, start=2):
+        for key, slug in (("first", vote.first), ("second", vote.second)):
+            require(
+                slug in models,
+                f"{path} line {number}: expected {key} to be a model of models.yaml, found "
+                f"{slug!r}; hebench board add {path} appends its entry",
+            )
+    tracks = sorted({models[slug].track for slug in study.models})
+    require(
+        len(tracks) == 1, f"{path}: models of tracks {tracks}; tracks are never mixed in a ranking"
+    )
+
+
+def read_study(path: Path) -> Study:
+    """Return a study as its file holds it.
+
+    Raises DataError, with file and line, for anything that is not as this module describes: a
+    rater who judged the same pair of an item twice, no vote that was judged.
+    """
     try:
         lines = read_plain(path, MAX_BYTES).decode("utf-8").rstrip("\n").split("\n")
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path}: expected people's votes, found nothing; hebench human export writes them"
+        ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: expected UTF-8, found {error}") from error
     require(len(lines) <= MAX_VOTES, f"{path}: expected at most {MAX_VOTES:,} lines")
@@ -82,7 +126,7 @@ def _read(path: Path, models: Mapping[str, ModelEntry]) -> Study:
     votes, seen = [], set()
     for number, line in enumerate(lines[1:], start=2):
         where = f"{path} line {number}"
-        vote = _vote(_object(line, where), where, models)
+        vote = _vote(_object(line, where), where)
         if vote.excluded is None:
             place = (vote.item, vote.rater, frozenset((vote.first, vote.second)))
             require(
@@ -96,10 +140,6 @@ def _read(path: Path, models: Mapping[str, ModelEntry]) -> Study:
     require(
         any(OUTCOMES[vote.outcome] >= 0 for vote in study.counted),
         f"{path}: expected at least one vote that counts and was judged, found none",
-    )
-    tracks = sorted({models[slug].track for vote in votes for slug in (vote.first, vote.second)})
-    require(
-        len(tracks) == 1, f"{path}: models of tracks {tracks}; tracks are never mixed in a ranking"
     )
     return study
 
@@ -117,7 +157,8 @@ def _object(line: str, where: str) -> dict[str, Any]:
 
 def _header(content: dict[str, Any], path: Path) -> dict[str, Any]:
     where = f"{path} line 1"
-    require_keys(content, {"schema", "study", "title", "question", "closed"}, where)
+    keys = {"schema", "study", "title", "question", "closed", "unblinded"}
+    require_keys({"unblinded": None} | content, keys, where)
     schema = content["schema"]
     require(
         schema == VOTES_SCHEMA,
@@ -137,10 +178,23 @@ def _header(content: dict[str, Any], path: Path) -> dict[str, Any]:
             f"{where}: expected {key} in {LANGUAGES}, each of 1 to {limit} characters",
         )
     require(is_date(content["closed"]), f"{where}: expected an ISO date in 'closed'")
-    return {key: content[key] for key in ("title", "question", "closed")} | {"name": name}
+    found = {key: content[key] for key in ("title", "question", "closed")} | {"name": name}
+    return found | {"unblinded": _unblinded(content.get("unblinded"), where)}
 
 
-def _vote(content: dict[str, Any], where: str, models: Mapping[str, ModelEntry]) -> Vote:
+def _unblinded(content: Any, where: str) -> Unblinded | None:
+    if content is None:
+        return None
+    require(
+        isinstance(content, dict)
+        and set(content) == {"times", "votes"}
+        and all(type(value) is int and 0 <= value <= MAX_VOTES for value in content.values()),
+        f"{where}: expected counts of times and votes in 'unblinded'",
+    )
+    return Unblinded(**content)
+
+
+def _vote(content: dict[str, Any], where: str) -> Vote:
     require_keys(content, {field.name for field in fields(Vote)}, where)
     for key in ("item", "rater"):
         require(
@@ -149,8 +203,8 @@ def _vote(content: dict[str, Any], where: str, models: Mapping[str, ModelEntry])
     for key in ("first", "second"):
         slug = content[key]
         require(
-            isinstance(slug, str) and slug in models,
-            f"{where}: expected {key} to be a model of models.yaml, found {str(slug)[:80]!r}",
+            isinstance(slug, str) and SLUG.fullmatch(slug),
+            f"{where}: expected {key} to be a model's slug, found {str(slug)[:80]!r}",
         )
     require(content["first"] != content["second"], f"{where}: a model against itself")
     outcome = content["outcome"]

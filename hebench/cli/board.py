@@ -8,29 +8,39 @@ from typing import Annotated
 import typer
 
 from hebench.cli.options import Leaderboard
-from hebench.errors import HebenchError, one_line
+from hebench.errors import ConfigError, HebenchError, one_line
 
 app = typer.Typer(no_args_is_help=True, help="The leaderboard: add runs, build, verify.")
 
 
 @app.command("add")
 def board_add(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, ours or lm_eval's.")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(help="Run folders, ours or lm_eval's; or .jsonl of hebench human export."),
+    ],
     board: Leaderboard = Path("leaderboard"),
     model: Annotated[
         str | None, typer.Option(help="The model's slug in models.yaml; default: from its name.")
     ] = None,
 ) -> None:
-    """Keep run folders as records of the leaderboard; refuse what does not belong there."""
-    from hebench.board.store import add_run
+    """Keep runs as records of the leaderboard, and people's votes; refuse what does not belong."""
+    from hebench.board.store import add_run, add_votes
 
-    for run in runs:
-        path, is_new = add_run(board, run, model=model)
+    for source in sources:
+        if source.suffix == ".jsonl":
+            if model:
+                raise ConfigError(f"{source}: votes name their models themselves; omit --model")
+            path, new = add_votes(board, source)
+        else:
+            path, is_new = add_run(board, source, model=model)
+            new = (path.parent.name,) if is_new else ()
         print(path)
-        if is_new:
+        if new:
             print(
-                f"hebench: {board / 'models.yaml'} has a new entry {path.parent.name}; fill in "
-                "what is null there (size, licence, dates, links)",
+                f"hebench: {board / 'models.yaml'} has new entries: {', '.join(new)}; fill in "
+                "what is null there (size, licence, dates, links), and see that name, kind and "
+                "track are right",
                 file=sys.stderr,
             )
 

@@ -217,11 +217,13 @@ def status(
 
 @app.command("close")
 def close(study: Study, db: Db = None) -> None:
-    """Close a study: names may be revealed and results exported."""
+    """Close a study and apply its quality rules: names may be revealed and results exported."""
     from hebench.human.blinding import close_study
+    from hebench.human.export import settle
 
     with _opened(study, db) as (database, name):
         close_study(database, name)
+        settle(database, name)
 
 
 @app.command("reopen")
@@ -238,26 +240,35 @@ def export(
     study: Study,
     out: Out,
     what: Annotated[
-        str, typer.Option(help="votes (for the board), raw, preferences (DPO), evidence (select).")
+        str,
+        typer.Option(
+            help="votes (for the board), raw, preferences (DPO), evidence (select), review."
+        ),
     ] = "votes",
+    notes: Annotated[
+        bool,
+        typer.Option("--notes", help="raw: with raters' notes, which may say who wrote them."),
+    ] = False,
     db: Db = None,
 ) -> None:
-    """Write a closed study's votes in one of four forms; raters appear under pseudonyms."""
+    """Write a closed study's votes in one of five forms; raters appear under pseudonyms."""
     from hebench.human import export as forms
     from hebench.human.collected import collected
-    from hebench.human.quality import apply_rules
 
     makers = {
         "votes": forms.votes_jsonl,
         "preferences": forms.preference_jsonl,
         "evidence": forms.evidence_json,
+        "review": forms.review_jsonl,
     }
     if what not in (*makers, "raw"):
         raise ConfigError(f"--what: expected raw, {', '.join(makers)}, found {what!r}")
+    if notes and what != "raw":
+        raise ConfigError(f"--notes: expected --what raw, found --what {what}")
     with _opened(study, db) as (database, name):
-        apply_rules(database, name)
+        forms.settle(database, name)
         if what == "raw":
-            text = forms.raw_jsonl(database, name)
+            text = forms.raw_jsonl(database, name, notes=notes)
         else:
             text = makers[what](collected(database, name))
     _write_new(out, text)
@@ -268,11 +279,11 @@ def report(study: Study, out: Out, db: Db = None) -> None:
     """Write the study card: who judged what and how, agreement, ranking (Markdown)."""
     from hebench.human.card import study_card
     from hebench.human.collected import collected
-    from hebench.human.quality import apply_rules
+    from hebench.human.export import settle
     from hebench.human.results import study_results
 
     with _opened(study, db) as (database, name):
-        apply_rules(database, name)
+        settle(database, name)
         found = collected(database, name)
         _write_new(out, study_card(found, study_results(found)))
 
@@ -316,17 +327,25 @@ def _opened(study: str, db: str | None) -> Iterator[tuple["Database", str]]:
 def _publish_if_new(study: str, url: str, name: str) -> None:
     from hebench.human.database import open_database
     from hebench.human.material import read_material
+    from hebench.human.publish import changes, stored_study, studies
     from hebench.human.publish import publish as make
-    from hebench.human.publish import studies
     from hebench.human.study import load_study
 
     database = open_database(url)
     try:
         path = Path(study)
         path = path / "study.yaml" if path.is_dir() else path
-        if name not in {state.name for state in studies(database)} and path.is_file():
-            loaded = load_study(path)
+        if not path.is_file():
+            return
+        loaded = load_study(path)
+        if name not in {state.name for state in studies(database)}:
             make(database, loaded, read_material(loaded))
+        elif changed := changes(loaded, stored_study(database, name)):
+            print(
+                f"hebench: {path}: study {name} goes on as it was published, without later "
+                f"changes of {', '.join(changed)}; a changed study needs a new `name`",
+                file=sys.stderr,
+            )
     finally:
         database.close()
 

@@ -8,6 +8,7 @@ behind, in seats that nobody took or whose raters were not seen for long, comes 
     ('work', 5, Progress(answered=0, total=42))
 """
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Literal
@@ -73,7 +74,7 @@ def _claimed(visit: Visit, ahead: int) -> tuple[Claimed, bool]:
     if visit.closed:
         return Claimed(status="closed", assignments=(), progress=_progress(visit, None)), False
     seat = _seat(visit)
-    _lock_stop(visit)
+    lock_stop(visit)
     held = _renewed(visit, ahead)
     while len(held) < ahead:
         taken = _take(visit, seat)
@@ -85,7 +86,7 @@ def _claimed(visit: Visit, ahead: int) -> tuple[Claimed, bool]:
     passing = False
     if not held:
         left = _left(visit, seat)
-        if _stopped(visit) or left is None:
+        if stopped(visit) or left is None:
             status = "finished"
         elif not _room(visit):
             status = "enough"
@@ -121,7 +122,7 @@ def _seat(visit: Visit) -> int | None:
     return None if found is None else int(found)
 
 
-def _lock_stop(visit: Visit) -> None:
+def lock_stop(visit: Visit) -> None:
     """Let raters take turns where a number of votes must not be exceeded."""
     if visit.study.stop.rule == "votes":
         studies = schema.studies
@@ -131,15 +132,24 @@ def _lock_stop(visit: Visit) -> None:
 
 
 def _renewed(visit: Visit, ahead: int) -> list[int]:
-    """Return the unanswered slots that the rater holds, leased anew."""
+    """Return the unanswered slots that the rater holds, leased anew.
+
+    Not those whose lease ran out, where others have since been given the last of the votes.
+    """
     slots = schema.slots
     mine = and_(
         slots.c.rater == visit.rater, slots.c.answered.is_(None), slots.c.kind != "adjudication"
     )
     found = visit.connection.execute(
-        select(slots.c.id).where(mine).order_by(slots.c.position, slots.c.id).limit(ahead)
-    ).scalars()
-    ids = list(found)
+        select(slots).where(mine).order_by(slots.c.position, slots.c.id)
+    )
+    ids: list[int] = []
+    places = _places(visit)
+    for row in found:
+        lapsed = row.kind == "main" and row.leased_until < visit.now
+        if len(ids) < ahead and not (lapsed and places <= 0):
+            ids.append(row.id)
+            places -= lapsed
     kept = visit.connection.execute(
         update(slots)
         .where(slots.c.id.in_(ids), mine)
@@ -152,7 +162,7 @@ def _renewed(visit: Visit, ahead: int) -> list[int]:
 
 def _take(visit: Visit, seat: int | None) -> int | None:
     """Claim one free slot, of the rater's own seat first; return its id."""
-    if _stopped(visit):
+    if stopped(visit):
         return None
     slots = schema.slots
     room = _room(visit)
@@ -215,11 +225,16 @@ def _room(visit: Visit) -> bool:
     return bool(count < visit.study.plan.most)
 
 
-def _stopped(visit: Visit) -> bool:
+def stopped(visit: Visit) -> bool:
     """Return whether answered and given out questions make up the declared number of votes."""
+    return _places(visit) <= 0
+
+
+def _places(visit: Visit) -> float:
+    """Return how many more questions may be given out; infinity where no number was declared."""
     stop, slots = visit.study.stop, schema.slots
     if stop.rule != "votes" or stop.votes is None:
-        return False
+        return math.inf
     count = visit.connection.execute(
         select(func.count()).where(
             slots.c.study == visit.study_id,
@@ -227,7 +242,7 @@ def _stopped(visit: Visit) -> bool:
             or_(slots.c.answered.is_not(None), slots.c.leased_until >= visit.now),
         )
     ).scalar_one()
-    return bool(count >= stop.votes)
+    return float(stop.votes - count)
 
 
 def _left(visit: Visit, seat: int | None) -> bool | None:

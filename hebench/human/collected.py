@@ -20,7 +20,7 @@ from hebench.human.ballot import unswapped
 from hebench.human.blinding import Reveal, reveals
 from hebench.human.database import Database
 from hebench.human.publish import study_of, study_row
-from hebench.human.store import LATE
+from hebench.human.store import LATE, SLOT_TAKEN
 from hebench.human.study import Study
 
 
@@ -109,7 +109,7 @@ class Collected:
 
     def every(self, kind: str = "main") -> tuple[CollectedVote, ...]:
         """Return the votes of a kind, excluded ones too (a slot's second vote never counts)."""
-        return tuple(v for v in self.votes if v.kind == kind and LATE[0] not in v.excluded)
+        return tuple(v for v in self.votes if v.kind == kind and SLOT_TAKEN not in v.excluded)
 
 
 def collected(database: Database, study: str) -> Collected:

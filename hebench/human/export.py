@@ -1,4 +1,4 @@
-"""What leaves a study: votes for the board, all raw rows, pairs for DPO, evidence, a study card.
+"""What leaves a study: votes for the board, raw rows, pairs for DPO, evidence, what a review found.
 
     >>> write_atomically(board / "votes" / "summaries-1.jsonl", votes_jsonl(found))
 
@@ -22,14 +22,26 @@ from hebench.config import plain
 from hebench.errors import ConfigError, DataError
 from hebench.human import schema
 from hebench.human.blinding import Reveal, reveals
-from hebench.human.collected import Collected, Task
+from hebench.human.collected import Collected, CollectedVote, Task
 from hebench.human.database import Database
-from hebench.human.publish import study_of, study_row
+from hebench.human.publish import study_of, study_row, study_state
+from hebench.human.quality import apply_rules
 from hebench.human.ranking import rank
 from hebench.human.study import Study
+from hebench.human.values import VERDICTS
 
 VOTES_SCHEMA = 1  # of `hebench.board.votes`
 EVIDENCE_SCHEMA = 1
+
+
+def settle(database: Database, study: str) -> None:
+    """Apply a closed study's rules, so that the numbers are the same in all that leaves it.
+
+    Raises DataError for a study that is open.
+    """
+    if study_state(database, study).closed is None:
+        raise _still_open(study)
+    apply_rules(database, study)
 
 
 def votes_jsonl(found: Collected) -> str:
@@ -42,13 +54,15 @@ def votes_jsonl(found: Collected) -> str:
         raise DataError(
             f"study {found.study.name} is of type {found.study.type}: the board ranks pairs"
         )
-    header = {
+    header: dict[str, Any] = {
         "schema": VOTES_SCHEMA,
         "study": found.study.name,
         "title": found.study.title,
         "question": found.study.question,
         "closed": _date(found.closed or 0.0),
     }
+    if found.reveals:  # who and why is in the card: a line of the board's has an end
+        header["unblinded"] = {"times": len(found.reveals), "votes": found.reveals[0].votes}
     votes = [
         {
             "item": vote.task.item,
@@ -58,8 +72,7 @@ def votes_jsonl(found: Collected) -> str:
             "outcome": vote.shown_answer["outcome"],
             "excluded": ", ".join(vote.excluded) or None,
         }
-        for vote in found.votes
-        if vote.kind == "main"
+        for vote in found.every()
     ]
     if not votes:
         raise DataError(f"study {found.study.name} has no votes yet")
@@ -177,6 +190,49 @@ def _pair(task: Task, words: Counter[str]) -> dict[str, Any] | None:
     }
 
 
+def review_jsonl(found: Collected) -> str:
+    """Return what a review says of each item, one a line: `{"item", "verdict", "text", ...}`.
+
+    An adjudicator's verdict stands; else that of more than half of the counted votes, and where
+    no verdict has so many, the verdict is "undecided". `text` is the item as it should be: as it
+    was if accepted; if fixed, the adjudicator's correction or the one that most wrote (the
+    earliest of equals); else null. `votes` counts the raters' verdicts. Raises DataError for a
+    study that is open, is no review, or has no vote.
+    """
+    _require_closed(found)
+    given: dict[int, list[CollectedVote]] = defaultdict(list)
+    for vote in found.counted():
+        given[vote.task.id].append(vote)
+    if found.study.type != "review" or not given:
+        raise DataError(f"study {found.study.name} has no votes on items to review")
+    settled = {vote.task.id: vote for vote in found.counted("adjudication")}
+    items = [task for task in found.tasks if task.kind == "main"]
+    return _lines(_reviewed(task, given[task.id], settled.get(task.id)) for task in items)
+
+
+def _reviewed(
+    task: Task, votes: list[CollectedVote], settled: CollectedVote | None
+) -> dict[str, Any]:
+    deciding = votes if settled is None else [settled]
+    given = Counter(vote.answer["verdict"] for vote in deciding)
+    verdict = max(given, key=given.__getitem__, default="undecided")
+    if 2 * given[verdict] <= len(deciding):
+        verdict = "undecided"
+    fixes = Counter(vote.answer["text"] for vote in deciding if "text" in vote.answer)
+    texts = {"accept": task.texts[0], "fix": max(fixes, key=fixes.__getitem__, default=None)}
+    heard = votes if settled is None else [*votes, settled]
+    counts = Counter(vote.answer["verdict"] for vote in votes)
+    return {
+        "item": task.item,
+        "model": task.models[0],
+        "verdict": verdict,
+        "text": texts.get(verdict),
+        "reasons": [vote.answer["reason"] for vote in heard if "reason" in vote.answer],
+        "votes": {word: counts[word] for word in VERDICTS},
+        "adjudicated": settled is not None,
+    }
+
+
 def evidence_json(found: Collected) -> str:
     """Return what people's votes say of each model, for choosing a checkpoint by them.
 
@@ -205,8 +261,8 @@ def evidence_json(found: Collected) -> str:
                 "strength_low": _finite(row.strength_low),
                 "strength_high": _finite(row.strength_high),
                 "win_rate": _finite(row.win_rate),
-                "win_rate_low": row.low,
-                "win_rate_high": row.high,
+                "win_rate_low": _finite(row.low),
+                "win_rate_high": _finite(row.high),
                 "rank_low": row.rank_low,
                 "rank_high": row.rank_high,
                 "p_best": row.p_best,
@@ -231,8 +287,11 @@ def _finite(value: float) -> float | None:
 def backup(database: Database, path: Path) -> Path:
     """Copy a SQLite database while it is in use, and return where to.
 
-    The copy is of one moment. Raises ConfigError for PostgreSQL, saying what to run.
+    The copy is of one moment. Raises ConfigError for a file that is there already, and for
+    PostgreSQL, saying what to run.
     """
+    if path.exists():
+        raise ConfigError(f"{path} is there already; choose another name with --out")
     if database.postgres:
         url = database.engine.url.set(drivername="postgresql")
         shown = url.render_as_string(hide_password=True)

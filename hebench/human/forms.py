@@ -31,7 +31,7 @@ def ballot_of(study: Study, form: Form, *, now: float) -> Ballot:
         slot=fields.get("slot", ""),
         answer=answer_of(study, form),
         seconds=_seconds(fields, now),
-        note=fields.get("note", "").strip(),
+        note=_text(fields, "note").strip(),
     )
 
 
@@ -51,11 +51,15 @@ def answer_of(study: Study, form: Form) -> dict[str, Any]:
             return {"cannot_judge": True}
         return {"spans": [_span(value) for name, value in form if name == "span"]}
     kept = {"fix": ("text", "reason"), "reject": ("reason",)}.get(fields.get("verdict", ""), ())
-    # Browsers send line ends as CR LF.
-    given = {key: fields.get(key, "").replace("\r\n", "\n") for key in kept}
+    given = {key: _text(fields, key) for key in kept}
     return {"verdict": fields.get("verdict")} | {
         key: value for key, value in given.items() if value.strip()
     }
+
+
+def _text(fields: dict[str, str], name: str) -> str:
+    # Browsers count a line's end as one character and send it as two, CR LF.
+    return fields.get(name, "").replace("\r\n", "\n")
 
 
 def _by_axis(fields: dict[str, str], prefix: str) -> dict[str, str]:
@@ -88,11 +92,9 @@ def _number(value: str, what: str) -> int:
 def _seconds(fields: dict[str, str], now: float) -> float:
     """Return how long the page was looked at: by the script, else since it was made."""
     try:
-        if "seconds" in fields:
-            return float(fields["seconds"])
-        waited = now - float(fields["shown"])
+        seconds = float(fields["seconds"]) if "seconds" in fields else now - float(fields["shown"])
     except (KeyError, ValueError) as error:
         raise BallotError("expected the seconds on the page") from error
-    if not math.isfinite(waited):
+    if not math.isfinite(seconds):
         raise BallotError("expected the seconds on the page")
-    return min(max(waited, 0.0), MAX_SECONDS)
+    return min(max(seconds, 0.0), MAX_SECONDS)

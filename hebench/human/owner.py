@@ -22,10 +22,11 @@ from hebench.human.collected import collected
 from hebench.human.dashboard import ALPHA_REASONS, NEEDED_REASONS, REASONS, dashboard
 from hebench.human.pages import page
 from hebench.human.publish import study_state
-from hebench.human.quality import apply_rules, exclude, lift
+from hebench.human.quality import MAX_DETAIL, apply_rules, exclude, lift
 from hebench.human.rating import form_schema
 from hebench.human.results import study_results
 from hebench.human.security import Form
+from hebench.human.study import Study
 from hebench.human.visitors import Owner, Signed, Visitor, site_of
 
 EXPORTS = {
@@ -33,6 +34,7 @@ EXPORTS = {
     "raw.jsonl": "application/jsonl",
     "preferences.jsonl": "application/jsonl",
     "evidence.json": "application/json",
+    "review.jsonl": "application/jsonl",
     "card.md": "text/markdown",
 }
 log = logging.getLogger(__name__)
@@ -74,7 +76,8 @@ def _dashboard(request: Request, visitor: Visitor, *, named: bool) -> Response:
         reasons=REASONS,
         moment=export.moment,
         most_why=MAX_WHY,
-        exports=tuple(EXPORTS),
+        most_detail=MAX_DETAIL,
+        exports=_offered(site.study),
     )
 
 
@@ -84,6 +87,7 @@ def set_state(request: Request, visitor: Owner, form: Signed) -> Response:
     site, wanted = site_of(request), dict(form).get("state", "")
     if wanted == "close":
         close_study(site.database, site.study.name)
+        export.settle(site.database, site.study.name)
     elif wanted == "reopen":
         reopen_study(site.database, site.study.name, rater=visitor.person.rater)
     else:
@@ -196,12 +200,21 @@ def download(
     site = site_of(request)
     if study_state(site.database, site.study.name).state == "open":
         return page(request, "error.html", status=409, key="error.open", path="/owner")
+    export.settle(site.database, site.study.name)
     filename = f"{site.study.name}.{name}"
     return Response(
         _exported(request, name),
         media_type=f"{EXPORTS[name]}; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{filename}"'},
     )
+
+
+def _offered(study: Study) -> tuple[str, ...]:
+    """Return the files that a study of this type has."""
+    only = {"votes.jsonl", "preferences.jsonl", "evidence.json"} if study.paired else set()
+    if study.type == "review":
+        only = {"review.jsonl"}
+    return tuple(name for name in EXPORTS if name in only | {"raw.jsonl", "card.md"})
 
 
 def _exported(request: Request, name: str) -> str:
@@ -215,4 +228,6 @@ def _exported(request: Request, name: str) -> str:
         return export.preference_jsonl(found)
     if name == "evidence.json":
         return export.evidence_json(found)
+    if name == "review.jsonl":
+        return export.review_jsonl(found)
     return study_card(found, study_results(found))

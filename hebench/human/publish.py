@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select
@@ -269,6 +270,22 @@ def study_of(row: Any) -> Study:
 def _built(name: str, config: str) -> Study:
     """Return a study from its stored form; every claim and vote asks for it."""
     return build(Study, json.loads(config), f"study {name}")
+
+
+def changes(written: Study, stored: Study) -> tuple[str, ...]:
+    """Return the keys in which a study's file differs from the study as it was published.
+
+    Folders do not count: a study may be served from another place than it was published from.
+    """
+    now, then = _declared(written), _declared(stored)
+    return tuple(key for key in now if now[key] != then[key])
+
+
+def _declared(study: Study) -> dict[str, Any]:
+    content: dict[str, Any] = plain(study)
+    for source in content["models"].values():
+        source["answers"] = Path(source["answers"]).name
+    return content | {"checks": study.checks and study.checks.name}
 
 
 def stored_study(database: Database, name: str) -> Study:

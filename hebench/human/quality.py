@@ -32,6 +32,7 @@ RULES = {
     "fast_rater": "most votes faster than anyone reads",
     "too_fast": "answered faster than anyone reads",
 }
+MAX_DETAIL = 2000  # characters of the words to a reason; what is longer is cut
 _BY_RULE = "rule"
 _FEWEST = 2  # gold questions or repeats: one alone convicts nobody
 _FEWEST_FAST = 5  # votes, before a rater is called fast
@@ -217,7 +218,14 @@ def exclude(  # noqa: PLR0913 (one argument a column)
         if rater not in raters or not _exists(connection, vote, raters[rater]):
             raise DataError(f"study {study} has no rater {rater!r} with such a vote")
         return _insert(
-            connection, row.id, raters[rater], vote, reason, detail[:2000], by, database.clock()
+            connection,
+            row.id,
+            raters[rater],
+            vote,
+            reason,
+            storable(detail)[:MAX_DETAIL],
+            by,
+            database.clock(),
         )
 
 

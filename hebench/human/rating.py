@@ -14,7 +14,7 @@ import uuid
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Path, Request
+from fastapi import APIRouter, HTTPException, Path, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from hebench.human import store
@@ -22,7 +22,7 @@ from hebench.human.access import AccessDenied, enter, forget, leave, peek
 from hebench.human.adjudicate import claim_disputed
 from hebench.human.forms import ballot_of
 from hebench.human.pages import page, render
-from hebench.human.store import Assignment, Claimed, Past
+from hebench.human.store import Assignment, Claimed
 from hebench.human.visitors import (
     ENTRIES_PER_ADDRESS,
     VOTES_PER_RATER,
@@ -43,7 +43,7 @@ from hebench.human.visitors import (
 )
 
 AHEAD = 5  # pages that a script holds, so that a lost connection does not stop anyone
-_REMEMBERED = 100  # votes on the history page
+_TOGETHER = 50  # votes on a page of the history
 
 router = APIRouter()
 Token = Annotated[str, Path(max_length=200)]
@@ -232,22 +232,29 @@ def _fresh(request: Request) -> dict[str, Any]:
 
 
 @router.get("/history", response_class=HTMLResponse)
-def own_votes(request: Request, visitor: Judge) -> Response:
-    """List a rater's own votes, newest first."""
-    return page(request, "history.html", visitor=visitor, votes=_history(request, visitor))
+def own_votes(
+    request: Request, visitor: Judge, skip: Annotated[int, Query(ge=0, le=1_000_000)] = 0
+) -> Response:
+    """List a rater's own votes, newest first, some at a time."""
+    database, rater = site_of(request).database, visitor.person.rater
+    return page(
+        request,
+        "history.html",
+        visitor=visitor,
+        votes=store.history(database, rater, limit=_TOGETHER, skip=skip),
+        total=store.votes_standing(database, rater),
+        skip=skip,
+        together=_TOGETHER,
+    )
 
 
 @router.get("/history/{slot}", response_class=HTMLResponse)
 def own_vote(request: Request, visitor: Judge, slot: Slot) -> Response:
     """Show one of a rater's own votes to correct it."""
-    for past in _history(request, visitor):
-        if past.assignment.slot == slot:
-            return page(request, "correct.html", visitor=visitor, past=past, **_fresh(request))
-    raise HTTPException(404)
-
-
-def _history(request: Request, visitor: Visitor) -> tuple[Past, ...]:
-    return store.history(site_of(request).database, visitor.person.rater, limit=_REMEMBERED)
+    past = store.own_vote(site_of(request).database, visitor.person.rater, slot)
+    if past is None:
+        raise HTTPException(404)
+    return page(request, "correct.html", visitor=visitor, past=past, **_fresh(request))
 
 
 @router.get("/data", response_class=HTMLResponse)

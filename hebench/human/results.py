@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from hebench.human.collected import Collected, CollectedVote
 from hebench.human.ranking import Ranking, rank
 from hebench.human.raters import RaterRow, rater_rows
+from hebench.human.store import LATE
 from hebench.human.study import Axis, Study
 from hebench.human.values import (
     Value,
@@ -219,7 +220,7 @@ def _stop(found: Collected, ranking: Ranking | None, axes: Sequence[AxisSummary]
         widest = max(((high - low) / 2 for low, high in bounds), default=math.inf)
         words = f"widest half interval {widest:.3f}, to stop at {rule.half_width:g}"
         return StopState(reached=widest <= rule.half_width, words=words)
-    done = sum(vote.kind == "main" for vote in found.votes if "slot_taken" not in vote.excluded)
+    done = sum(vote.kind == "main" for vote in found.votes if not {*LATE} & {*vote.excluded})
     goal = sum(task.planned for task in found.tasks if task.kind == "main")
     if rule.votes is not None:
         goal = min(goal, rule.votes)

@@ -2,8 +2,9 @@
 
 A vote carries an id that the browser made, so that sending it again, after a lost connection,
 changes nothing. Votes are rows that are only ever added: a correction is a further row, and
-taking one back is one, too. A vote that comes too late (its slot went to someone else, or the
-study is closed) is kept and excluded with that reason, never refused.
+taking one back is one, too. A vote that comes too late (its slot went to someone else, others
+gave the last of the declared number of votes, or the study is closed) is kept and excluded with
+that reason, never refused.
 
     >>> page = claim(database, rater).assignments[0]
     >>> vote(database, rater, Ballot(id=uuid, slot=page.slot, answer={"outcome": "tie"}, seconds=9))
@@ -20,7 +21,7 @@ from hebench.errors import HebenchError
 from hebench.human import schema
 from hebench.human.access import AccessDenied
 from hebench.human.ballot import Ballot, BallotError, check_answer, check_id
-from hebench.human.claims import Claimed, Progress, claim, release_expired
+from hebench.human.claims import Claimed, Progress, claim, lock_stop, release_expired, stopped
 from hebench.human.database import Database
 from hebench.human.masking import storable
 from hebench.human.visit import (
@@ -36,6 +37,7 @@ from hebench.human.visit import (
 
 __all__ = [  # the one door for whoever serves raters
     "AFTER_CLOSE",
+    "AFTER_STOP",
     "LATE",
     "SLOT_TAKEN",
     "Assignment",
@@ -48,14 +50,17 @@ __all__ = [  # the one door for whoever serves raters
     "Receipt",
     "claim",
     "history",
+    "own_vote",
     "release_expired",
     "undo",
     "vote",
+    "votes_standing",
 ]
 
 SLOT_TAKEN = "slot_taken"
 AFTER_CLOSE = "after_close"
-LATE = (SLOT_TAKEN, AFTER_CLOSE)
+AFTER_STOP = "after_stop"
+LATE = (SLOT_TAKEN, AFTER_CLOSE, AFTER_STOP)
 
 
 class ConflictError(HebenchError):
@@ -119,7 +124,7 @@ def _voted(visit: Visit, ballot: Ballot) -> Receipt:
         if {key: getattr(earlier, key) for key in row} != row:
             raise ConflictError("this vote's id belongs to another vote; make a new one")
         return _receipt(visit, page.code, earlier.id, earlier.revision, replayed=True)
-    reason = AFTER_CLOSE if visit.closed else None if _filled(visit, page) else SLOT_TAKEN
+    reason = _too_late(visit, page)
     revision = _append(visit, row | {"seconds": float(ballot.seconds)})
     if reason is not None:
         visit.connection.execute(
@@ -135,6 +140,18 @@ def _voted(visit: Visit, ballot: Ballot) -> Receipt:
             },
         )
     return _receipt(visit, page.code, ballot.id, revision, replayed=False)
+
+
+def _too_late(visit: Visit, page: Any) -> str | None:
+    """Return why a vote does not count, one of LATE; None: it does, and its slot is answered."""
+    if visit.closed:
+        return AFTER_CLOSE
+    lapsed = page.answered is None and (page.leased_until or 0.0) < visit.now
+    if lapsed and page.kind == "main":  # its place may be another question's by now
+        lock_stop(visit)
+        if stopped(visit):
+            return AFTER_STOP
+    return None if _filled(visit, page) else SLOT_TAKEN
 
 
 def _filled(visit: Visit, page: Any) -> bool:
@@ -232,21 +249,42 @@ def undo(database: Database, rater: int, *, id: str) -> Assignment | None:
         connection.execute(
             update(slots)
             .where(slots.c.id == last.id)
-            .values(answered=None, leased_until=visit.lease_ends)
+            .values(
+                answered=None,
+                # One that came too late has no place among the votes, and gets none by this.
+                leased_until=last.leased_until if last.answered is None else visit.lease_ends,
+            )
         )
         return assignments_of(connection, [last.id])[0]
 
 
-def history(database: Database, rater: int, *, limit: int = 20) -> tuple[Past, ...]:
-    """Return a rater's own votes as they stand, newest first."""
+def history(database: Database, rater: int, *, limit: int = 20, skip: int = 0) -> tuple[Past, ...]:
+    """Return a rater's own votes as they stand, newest first, after the `skip` newest."""
     with database.read() as connection:
-        return tuple(
-            Past(
-                assignment=assignment(row),
-                answer=row.answer,
-                note=row.note,
-                at=row.at,
-                revision=row.revision,
-            )
-            for row in connection.execute(_standing(rater).limit(limit))
-        )
+        rows = connection.execute(_standing(rater).limit(limit).offset(skip))
+        return tuple(_past(row) for row in rows)
+
+
+def votes_standing(database: Database, rater: int) -> int:
+    """Return how many votes a rater's whole history has."""
+    found = _standing(rater).order_by(None).with_only_columns(func.count())
+    with database.read() as connection:
+        return int(connection.execute(found).scalar_one())
+
+
+def own_vote(database: Database, rater: int, slot: str) -> Past | None:
+    """Return a rater's own vote on a slot as it stands, if there is one."""
+    found = _standing(rater).where(schema.slots.c.code == storable(slot))
+    with database.read() as connection:
+        row = connection.execute(found).one_or_none()
+    return None if row is None else _past(row)
+
+
+def _past(row: Any) -> Past:
+    return Past(
+        assignment=assignment(row),
+        answer=row.answer,
+        note=row.note,
+        at=row.at,
+        revision=row.revision,
+    )

@@ -109,7 +109,11 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Stop:
-    """When collecting ends, said before the first vote."""
+    """When there are enough votes, said before the first one.
+
+    `all` and `votes` give out no page beyond their number. `precision` only advises: the
+    dashboard and `status` say that it is met, and an owner closes the study.
+    """
 
     rule: Literal["all", "votes", "precision"] = "all"
     votes: int | None = None  # for `votes`: answered questions of the plan

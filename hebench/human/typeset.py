@@ -35,7 +35,10 @@ _PLAIN = (
 )
 _IN_CODE = re.compile(_PLAIN)
 _IN_PROSE = re.compile(rf"{_PLAIN}|(?P<code>`[^`\n]+`)|(?P<latin>{_LATIN_WORD}(?: {_LATIN_WORD})*)")
-_SENTENCE = re.compile(r"[^\n]+?(?:[.!?…]+[\"'”’״׳)\]]*(?=\s)|(?=\n)|\Z)")
+_STOP = "[.!?…]"
+_SENTENCE = re.compile(  # a run of stops is tried once, from its beginning: long ones take no time
+    rf"(?:{_STOP}(?={_STOP})|[^\n]+?(?<!{_STOP})){_STOP}+[\"'”’״׳)\]]*(?=\s)|[^\n]+"
+)
 
 
 def typeset(text: str, *, masked: str) -> Markup:

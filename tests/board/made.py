@@ -47,7 +47,7 @@ def made_task(key: str, skill: float, seed: int, *, limit: int | None = None) ->
     codes: dict[str, int] = {}
     clusters = tuple(codes.setdefault(doc["cluster"], len(codes)) for doc in shown)
     return TaskRecord(
-        version="1.0",
+        version=task_info(key).version,
         split=None,
         shots=task_info(key).shots,
         total=len(docs),

@@ -80,7 +80,7 @@ def test_another_answer_than_the_score_says_is_found(honest: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"prompt_sha256": "0" * 64}, "other prompts than those of|prompts are not those"),
+        ({"prompt_sha256": "0" * 64}, "prompts 0{12} of hebench_mini_qa, but baseline-copy"),
         ({"total": 9_999}, "9999 items in the split"),
         ({"items": tuple(f"x{n}" for n in range(20))}, "not the first ones of the split"),
         ({"clusters": (0,) * 20}, "its clusters are not those of the documents"),
@@ -93,9 +93,17 @@ def test_other_items_or_prompts_are_found(
     folder = changed(honest, tmp_path, "hebench_mini_qa", **change)
     try:
         problems = check_board(folder, prompt_hash=prompt_sha256).problems
-    except DataError as error:  # two versions cannot even be read
+    except DataError as error:  # what does not go together cannot even be read
         problems = [str(error)]
     assert any(re.search(message, problem) for problem in problems), problems
+
+
+def test_prompts_that_nobody_else_was_given_are_found(honest: Path, tmp_path: Path) -> None:
+    folder = changed(honest, tmp_path, "hebench_mini_qa", prompt_sha256="0" * 64)
+    (other,) = folder.glob("results/baseline-copy-the-source/*.json.gz")
+    other.unlink()
+    (problem,) = check_board(folder, prompt_hash=prompt_sha256).problems
+    assert problem.endswith("hebench_mini_qa: its prompts are not those of hebench's task")
 
 
 def test_a_deleted_or_changed_record_is_found(honest: Path, tmp_path: Path) -> None:
@@ -148,6 +156,7 @@ def test_a_public_set_that_is_not_in_the_cache_is_said(
     (path,) = folder.glob("results/baseline-copy-the-source/*.json.gz")
     item = next(i for i in read_store(folder)[1] if i.path == path)
     task = item.record.tasks["hebench_mini_qa"]
-    write_record(path, dataclasses.replace(item.record, tasks={"hebench_heq": task}))
+    heq = dataclasses.replace(task, version="1.0")
+    write_record(path, dataclasses.replace(item.record, tasks={"hebench_heq": heq}))
     report = check_board(folder, prompt_hash=prompt_sha256)
     assert any("hebench_heq" in line for line in report.unchecked) and report.problems == []

@@ -46,6 +46,8 @@ def test_the_other_order_turns_the_sign() -> None:
     ("change", "message"),
     [
         ({"version": "2.0"}, "version 1.0, the second of 2.0"),
+        ({"shots": 5}, "has 0 shots, the second 5; run one of them anew"),
+        ({"prompt_sha256": "0" * 64}, "the prompts of the two runs differ"),
         ({"items": tuple(f"x{n}" for n in range(505))}, "505 and 505 with 0 in common"),
         ({"data_sha256": "other"}, "the documents are not"),
     ],
@@ -54,6 +56,13 @@ def test_other_items_are_refused(change: dict[str, object], message: str) -> Non
     task = dataclasses.replace(SECOND.tasks[TASKS[0]], **change)  # type: ignore[arg-type]
     with pytest.raises(DataError, match=message):
         compare_runs(FIRST, made_record("b", {TASKS[0]: task}))
+
+
+def test_chat_templates_may_differ() -> None:
+    task = dataclasses.replace(SECOND.tasks[TASKS[0]], prompt_sha256="0" * 64)
+    first = dataclasses.replace(FIRST, track="chat")
+    second = made_record("b", {TASKS[0]: task}, track="chat")
+    assert list(compare_runs(first, second).tasks) == [TASKS[0]]
 
 
 def test_no_shared_task_is_said() -> None:

@@ -16,13 +16,14 @@ TASK = "hebench_mini_sentiment"
 STAMP = "2026-11-23T05-00-00.000000"
 
 
-def write_run(
+def write_run(  # noqa: PLR0913 (what a test may want otherwise)
     folder: Path,
     *,
     name: str = "plain",
     scores: tuple[Any, ...] = (1.0, 0.0, 1.0),
     version: float = 1.0,
     split: str | None = None,
+    shots: int = 9,
 ) -> Path:
     """A run folder as the plain lm_eval command leaves it, one level down."""
     inner = folder / "model"
@@ -31,7 +32,7 @@ def write_run(
         "results": {TASK: {"score,none": 0.5, "score_stderr,none": "N/A", "alias": TASK}},
         "configs": {TASK: {"metadata": {"version": version, "split": split}}},
         "versions": {TASK: version},
-        "n-shot": {TASK: 9},
+        "n-shot": {TASK: shots},
         "n-samples": {TASK: {"original": 150, "effective": len(scores)}},
         "model_name": name,
     }

@@ -85,6 +85,33 @@ def test_versions_are_not_mixed(tmp_path: Path) -> None:
     assert list(read_models(folder)) == ["a"], "a refused run leaves nothing behind"
 
 
+def test_shots_are_not_mixed(tmp_path: Path) -> None:
+    folder = tmp_path / "board"
+    first, _ = add_run(folder, write_run(tmp_path / "a", name="a", shots=0))
+    fewer = r"b/.*: 5 shots of hebench_mini_sentiment, but a/.* has 0 shots; .* or withdraw"
+    with pytest.raises(DataError, match=fewer):
+        add_run(folder, write_run(tmp_path / "b", name="b", shots=5))
+    assert list(read_models(folder)) == ["a"], "a refused run leaves nothing behind"
+    withdraw(folder, f"a/{first.name[:-8]}", "0 shots")
+    add_run(folder, tmp_path / "b")
+
+
+def test_base_models_of_a_column_saw_the_same_prompts(tmp_path: Path) -> None:
+    task = made_task(KEY, 0.5, 1)
+    other = dataclasses.replace(task, prompt_sha256="0" * 64)
+    short = made_task(KEY, 0.5, 1, limit=10)
+    for track, second in (("chat", other), ("base", short)):  # a template; fewer prompts
+        folder = board(tmp_path / track, a=entry(track=track), b=entry(track=track))
+        store(folder, made_record("a", {KEY: task}, track=track))
+        store(folder, made_record("b", {KEY: second}, track=track))
+        assert len(read_store(folder)[1]) == 2
+    folder = board(tmp_path / "other", a=entry(), b=entry())
+    store(folder, made_record("a", {KEY: task}))
+    store(folder, made_record("b", {KEY: other}))
+    with pytest.raises(DataError, match=r"b/.*: prompts 0{12} of hebench_mini_grammar, but a/"):
+        read_store(folder)
+
+
 def test_tracks_are_not_mixed(tmp_path: Path) -> None:
     folder = board(tmp_path / "board", plain=entry(track="chat"))
     with pytest.raises(DataError, match="tracks are never mixed"):
@@ -96,7 +123,7 @@ def test_changed_documents_are_not_mixed(tmp_path: Path) -> None:
     task = made_task(KEY, 0.5, 1)
     store(folder, made_record("a", {KEY: task}))
     store(folder, made_record("b", {KEY: dataclasses.replace(task, data_sha256="0" * 64)}))
-    with pytest.raises(DataError, match="run on changed data"):
+    with pytest.raises(DataError, match=r"b/.*: documents 0{12} of hebench_mini_grammar, but a/"):
         read_store(folder)
 
 

@@ -1,5 +1,6 @@
 """`board build`, `board verify` and `board serve` over a made-up leaderboard."""
 
+import gzip
 import re
 import shutil
 import threading
@@ -65,6 +66,21 @@ def test_a_changed_table_of_scores_is_found_without_the_builder(copy: Path) -> N
     table.write_text("\ufeff" + "\n".join(lines) + "\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"line 4: the record gives 0\.\d+ of \d+ items, the table"):
         verify(copy, copy / "site")
+
+
+def test_a_record_is_unpacked_once_for_all_its_scores(
+    built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+    real = gzip.open
+
+    def counted(path: Path) -> object:
+        opened.append(path)
+        return real(path)
+
+    monkeypatch.setattr("hebench.board.verify.gzip.open", counted)
+    verify(built, built / "site")
+    assert sorted(opened) == sorted(built.glob("results/*/*.json.gz"))
 
 
 def test_a_missing_page_an_extra_page_and_other_records_are_found(copy: Path) -> None:

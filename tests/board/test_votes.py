@@ -86,6 +86,10 @@ def test_a_study_is_read_as_it_was_written(tmp_path: Path) -> None:
         ({"title": {"he": "\ud800", "en": "x"}}, "line 1: expected title"),
         ({"closed": "yesterday"}, "line 1: expected an ISO date"),
         ({"closed": "20261201"}, "line 1: expected an ISO date"),
+        ({"unblinded": []}, "line 1: expected counts of times and votes"),
+        ({"unblinded": {"times": 1}}, "line 1: expected counts of times and votes"),
+        ({"unblinded": {"times": True, "votes": 1}}, "line 1: expected counts of times and votes"),
+        ({"unblinded": {"times": 1, "votes": -1}}, "line 1: expected counts of times and votes"),
         ({"more": 1}, r"line 1: .* unknown: \['more'\]"),
     ],
 )
@@ -276,6 +280,23 @@ def test_the_page_shows_every_model_with_its_interval_and_ranks(site: Site, lang
         assert "<svg" in row
     assert text.count("<h1>") == 1 and "style=" not in text and "<script>" not in text
     assert 'href="method.html#votes"' in text
+
+
+@pytest.mark.parametrize(
+    ("language", "sentence"), [("he", "מספר הפעמים:"), ("en", "names before it closed")]
+)
+def test_the_page_says_that_names_were_seen_before_the_end(
+    tmp_path: Path, language: str, sentence: str
+) -> None:
+    made_board(tmp_path)
+    write_votes(tmp_path, made_votes(60), first=header("blind-1"))
+    seen = header("seen-1") | {"unblinded": {"times": 2, "votes": 57}}
+    write_votes(tmp_path, made_votes(60), first=seen)
+    site = load_site(tmp_path)
+    (page,) = votes_page.pages(site)
+    text = _render(page, site, language).decode("utf-8")
+    assert text.count(sentence) == 1
+    assert text.index('id="seen-1"') < text.index(sentence) and "57" in text
 
 
 def test_hostile_titles_and_reasons_stay_text(tmp_path: Path) -> None:

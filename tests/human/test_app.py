@@ -102,6 +102,29 @@ def test_a_rater_votes_to_the_end_corrects_takes_back_and_leaves(
     assert rater.get("/work").status_code == 401
 
 
+def test_every_vote_of_a_long_history_is_listed_in_turn_and_can_be_corrected(
+    database: Database, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hebench.human.rating._TOGETHER", 2)
+    rater = guest(database, app, language="en")
+    for _ in range(5):
+        vote(rater, outcome="first")
+    rater.get("/history")
+    pages = [rater.page]
+    while older := re.search(r'href="(/history\?skip=\d+)">Older votes', rater.page):
+        rater.get(older[1].replace("&amp;", "&"))
+        pages.append(rater.page)
+    numbers = [re.findall(r'Correct<span class="visually-hidden"> (\d)', one) for one in pages]
+    assert numbers == [["5", "4"], ["3", "2"], ["1"]]
+    assert 'start="3"' in pages[1] and "Newer votes" in pages[1] and "Newer" not in pages[0]
+    rater.get(re.findall(r"/history/[\w-]+", rater.page)[0])
+    assert vote(rater, outcome="tie").url.path == "/history"
+    assert collected(database, "summaries-1").corrections == 1
+    assert rater.get("/history/" + "x" * 22).status_code == 404
+    assert rater.get("/history?skip=-1").status_code == 422
+    assert rater.get("/history?skip=900000").status_code == 200
+
+
 def test_the_same_form_twice_is_one_vote(database: Database, app: FastAPI) -> None:
     rater = guest(database, app)
     fields = dict([*rater.form("/vote"), ("outcome", "tie")])
@@ -141,7 +164,7 @@ def test_a_script_gets_json_and_pages_ahead(database: Database, app: FastAPI) ->
         {"outcome": "first", "id": "7"},
         {"outcome": "first", "shown": "now"},
         {"outcome": "first", "shown": "nan"},
-        {"outcome": "first", "seconds": "-1"},
+        {"outcome": "first", "seconds": "-inf"},
         {"outcome": "first", "seconds": "inf"},
         {"outcome": "first", "note": "x" * 1001},
     ],

@@ -10,8 +10,9 @@ from hebench import cli
 from hebench.human.access import enter
 from hebench.human.database import open_database
 from hebench.human.publish import stored_study
+from hebench.human.quality import exclusions
 from hebench.human.store import Ballot, claim, vote
-from tests.human.made_study import joined, vote_all
+from tests.human.made_study import ballot, joined, vote_all
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -74,6 +75,9 @@ def test_a_study_goes_from_init_to_board_votes_pairs_and_evidence(
     assert (code, "is there already" in problem) == (2, True)
     assert run(capsys, "report", study, "--out", str(tmp_path / "card.md"))[0] == 0
     assert run(capsys, "backup", study, "--out", str(tmp_path / "copy.sqlite"))[0] == 0
+    live = tmp_path / "study" / "example-translations.sqlite"
+    code, _, problem = run(capsys, "backup", study, "--out", str(live))
+    assert (code, "is there already" in problem) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -121,3 +125,57 @@ def test_status_hides_models_until_the_end_and_keeps_why_it_named_them(
     run(capsys, "close", study)
     _, printed, _ = run(capsys, "status", study)
     assert "model 1" not in printed
+
+
+def test_an_export_of_an_open_study_excludes_nobody(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, out = str(tmp_path / "study.yaml"), str(tmp_path / "out")
+    run(capsys, "init", str(tmp_path))
+    run(capsys, "publish", study)
+    with open_database(str(tmp_path / "example-translations.sqlite")) as database:
+        rater = joined(database, "example-translations")
+        vote(database, rater, ballot(claim(database, rater).assignments[0], seconds=0.01))
+        for command in (("export", study, "--out", out), ("report", study, "--out", out)):
+            assert run(capsys, *command)[0] == 2
+            assert exclusions(database, "example-translations") == ()
+        assert run(capsys, "close", study)[0] == 0
+        assert [one.reason for one in exclusions(database, "example-translations")] == ["too_fast"]
+
+
+def test_notes_leave_a_study_only_among_the_raw_rows_and_when_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = str(tmp_path / "study.yaml")
+    run(capsys, "init", str(tmp_path))
+    run(capsys, "publish", study)
+    with open_database(str(tmp_path / "example-translations.sqlite")) as database:
+        rater = joined(database, "example-translations")
+        page = claim(database, rater).assignments[0]
+        vote(database, rater, ballot(page, note="התשובה השנייה קטועה"))
+    run(capsys, "close", study)
+    for options, there in (((), False), (("--notes",), True)):
+        out = tmp_path / f"raw{there}.jsonl"
+        run(capsys, "export", study, "--what", "raw", "--out", str(out), *options)
+        assert ("קטועה" in out.read_text(encoding="utf-8")) is there
+    code, _, problem = run(capsys, "export", study, "--notes", "--out", str(tmp_path / "votes"))
+    assert (code, "expected --what raw" in problem) == (2, True)
+
+
+def test_a_file_that_was_changed_after_publishing_is_said_to_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hebench.human.serve.serve", lambda **_: None)
+    study = tmp_path / "here" / "study.yaml"
+    run(capsys, "init", str(study.parent))
+    assert run(capsys, "serve", str(study))[2] == ""
+    assert run(capsys, "serve", str(study))[2] == ""
+    moved = tmp_path / "there" / "study.yaml"
+    study.parent.rename(moved.parent)
+    assert run(capsys, "serve", str(moved))[2] == "", "a study may move"
+    text = moved.read_text(encoding="utf-8")
+    text = text.replace("rule: all", "rule: votes\n  votes: 9").replace("seed: ", "seed: 9")
+    moved.write_text(text, encoding="utf-8")
+    code, _, problem = run(capsys, "serve", str(moved))
+    assert code == 0
+    assert "seed, stop;" in problem and "a new `name`" in problem and problem.count("\n") == 1

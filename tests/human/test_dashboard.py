@@ -165,9 +165,46 @@ def test_an_owner_makes_a_link_sees_it_once_and_withdraws_it(app: FastAPI, owner
     assert first.get("/work").status_code == 410
 
 
+def test_the_owners_words_are_asked_for_where_a_rater_is_excluded(owner: Guest) -> None:
+    owner.get("/owner")
+    rater = dict(owner.form("/owner/exclude"))["rater"]
+    asked = re.search(r'<input name="detail" [^>]*required [^>]*>', owner.page)
+    assert asked and rater in asked[0]
+
+
+def test_files_are_those_of_the_command_line_and_of_the_type(
+    database: Database,
+) -> None:
+    published(database, type="review", checks=None)
+    rater, owner = joined(database), guest(database, app_for(database), role="owner")
+    for seconds in (0.01, 30.0):
+        page = claim(database, rater).assignments[0]
+        verdict = {"verdict": "accept"}
+        vote(database, rater, ballot(page, answer=verdict, seconds=seconds))
+    owner.get("/owner")
+    owner.submit("/owner/state", state="close")
+    assert [one.reason for one in exclusions(database, "summaries-1")] == ["too_fast"]
+    files = re.findall(r'href="/owner/export/([^"]+)"', owner.page)
+    assert files == ["raw.jsonl", "review.jsonl", "card.md"]
+    rows = [json.loads(line) for line in owner.get("/owner/export/review.jsonl").text.splitlines()]
+    assert sum(row["votes"]["accept"] for row in rows) == 1
+
+
+def test_a_file_of_a_study_that_closed_without_its_rules_has_them_applied(
+    database: Database, owner: Guest
+) -> None:
+    fast = joined(database)
+    vote(database, fast, ballot(claim(database, fast).assignments[0], seconds=0.01))
+    close_study(database, "summaries-1")
+    assert exclusions(database, "summaries-1") == ()
+    assert "too_fast" in owner.get("/owner/export/votes.jsonl").text
+
+
 def test_files_are_there_once_the_study_is_closed(database: Database, owner: Guest) -> None:
     owner.get("/owner")
     owner.submit("/owner/state", state="close")
+    for one in exclusions(database, "summaries-1"):
+        owner.submit("/owner/lift", exclusion=str(one.id))
     links = re.findall(r'href="(/owner/export/[^"]+)"', owner.page)
     assert len(links) == 5
     for link in links:

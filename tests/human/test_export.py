@@ -9,7 +9,7 @@ import pytest
 
 from hebench.board.votes import read_votes
 from hebench.errors import ConfigError, DataError
-from hebench.human.blinding import close_study
+from hebench.human.blinding import close_study, reopen_study, reveal
 from hebench.human.card import study_card
 from hebench.human.collected import collected
 from hebench.human.database import Database, open_database
@@ -18,10 +18,12 @@ from hebench.human.export import (
     evidence_json,
     preference_jsonl,
     raw_jsonl,
+    review_jsonl,
+    settle,
     votes_jsonl,
 )
 from hebench.human.publish import study_state
-from hebench.human.quality import apply_rules
+from hebench.human.quality import apply_rules, exclusions
 from hebench.human.results import study_results
 from hebench.human.store import claim, undo, vote
 from hebench.records import ModelEntry
@@ -66,11 +68,54 @@ def test_the_board_reads_the_votes_as_they_were_cast(database: Database, tmp_pat
     assert len(read.counted) == 8
 
 
+def test_a_slots_second_vote_is_not_among_the_boards_votes() -> None:
+    votes = simulated(STRENGTHS, raters=2, votes_each=3)
+    votes.append(votes[0] | {"rater": "r-late", "excluded": ("slot_taken",)})
+    votes.append(votes[1] | {"rater": "r-late", "excluded": ("after_close",)})
+    _, *exported = rows(votes_jsonl(made_collected(votes)))
+    assert [row["excluded"] for row in exported] == [None] * 6 + ["after_close"]
+
+
+def test_the_board_reads_how_often_names_were_seen_before_the_end(
+    database: Database, tmp_path: Path
+) -> None:
+    published(database)
+    vote_all(database, joined(database))
+    (tmp_path / "votes").mkdir()
+    path = tmp_path / "votes" / f"{STUDY}.jsonl"
+    close_study(database, STUDY)
+    path.write_text(votes_jsonl(collected(database, STUDY)), encoding="utf-8")
+    assert read_votes(tmp_path, ENTRIES)[0].unblinded is None
+    reopen_study(database, STUDY)
+    vote_all(database, joined(database))
+    for _ in range(300):  # however often: a line of the board's has an end
+        reveal(database, STUDY, what="status", why="a model seems broken" * 20)
+    close_study(database, STUDY)
+    path.write_text(votes_jsonl(collected(database, STUDY)), encoding="utf-8")
+    found = read_votes(tmp_path, ENTRIES)[0].unblinded
+    assert found is not None
+    assert (found.times, found.votes) == (301, 4)
+
+
+def test_settling_an_open_study_excludes_nothing_and_a_closed_one_by_its_rules(
+    database: Database,
+) -> None:
+    published(database)
+    rater = joined(database)
+    vote(database, rater, ballot(claim(database, rater).assignments[0], seconds=0.01))
+    with pytest.raises(DataError, match="close it"):
+        settle(database, STUDY)
+    assert exclusions(database, STUDY) == ()
+    close_study(database, STUDY)
+    settle(database, STUDY)
+    assert [row.reason for row in exclusions(database, STUDY)] == ["too_fast"]
+
+
 def test_an_open_study_names_no_models(database: Database) -> None:
     published(database)
     vote_all(database, joined(database))
     found = collected(database, STUDY)
-    for export in (votes_jsonl, preference_jsonl, evidence_json):
+    for export in (votes_jsonl, preference_jsonl, evidence_json, review_jsonl):
         with pytest.raises(DataError, match="close it"):
             export(found)
     with pytest.raises(DataError, match="close it"):
@@ -148,6 +193,73 @@ def test_evidence_of_one_rater_has_no_interval_and_is_still_json() -> None:
     assert "one_cluster" in evidence["notes"]
 
 
+def test_evidence_of_a_model_that_nobody_could_judge_is_still_json(tmp_path: Path) -> None:
+    votes = simulated({"aleph": 1.0, "bet": 0.0})
+    unjudged = {"models": ("bet", "gimel"), "answer": {"outcome": "cannot_judge"}}
+    votes.append({"item": "i", "rater": "r-0"} | unjudged)
+    path = tmp_path / "evidence.json"
+    path.write_text(evidence_json(made_collected(votes)), encoding="utf-8")
+    found = {row["model"]: row for row in json.loads(path.read_text("utf-8"))["models"]}
+    assert found["gimel"]["win_rate"] is None
+    assert found["gimel"]["win_rate_low"] is None and found["gimel"]["win_rate_high"] is None
+    assert read_evidence(path)["aleph"] == 1
+
+
+REVIEW = [
+    ("kept", ["accept", "accept", "reject"], None),
+    ("fixed", ["fix", "fix", "accept"], None),
+    ("level", ["accept", "reject"], None),
+    ("settled", ["accept", "reject"], "fix"),
+    ("overruled", ["accept", "accept", "reject"], "reject"),
+]
+
+
+def reviewed(item: str, rater: str, verdict: str, **more: Any) -> dict[str, Any]:
+    answer = {"verdict": verdict}
+    if verdict != "accept":
+        answer["reason"] = f"{rater}: לא מדויק"
+    if verdict == "fix":
+        answer["text"] = f"נוסח של {rater}"
+    return {"item": item, "rater": rater, "models": ("set",), "answer": answer} | more
+
+
+def test_a_review_says_what_becomes_of_each_item() -> None:
+    votes = []
+    for item, verdicts, settled in REVIEW:
+        votes += [reviewed(item, f"r{n}", verdict) for n, verdict in enumerate(verdicts)]
+        votes.append(reviewed(item, "out", "reject", excluded=("gold",)))
+        if settled:
+            votes.append(reviewed(item, "judge", settled, kind="adjudication"))
+    found = {row["item"]: row for row in rows(review_jsonl(made_collected(votes, type="review")))}
+    assert list(found) == [item for item, *_ in REVIEW]
+    assert {
+        item: (row["verdict"], row["text"], row["adjudicated"]) for item, row in found.items()
+    } == {
+        "kept": ("accept", "תשובת set", False),
+        "fixed": ("fix", "נוסח של r0", False),
+        "level": ("undecided", None, False),
+        "settled": ("fix", "נוסח של judge", True),
+        "overruled": ("reject", None, True),
+    }
+    assert found["fixed"]["votes"] == {"accept": 1, "fix": 2, "reject": 0}
+    assert found["settled"]["reasons"] == ["r1: לא מדויק", "judge: לא מדויק"]
+    assert found["kept"]["model"] == "set"
+
+
+def test_the_correction_that_most_wrote_is_a_reviews_text() -> None:
+    votes = [reviewed("i", f"r{n}", "fix") for n in range(3)]
+    for late in votes[1:]:
+        late["answer"]["text"] = "הנוסח של שניים"
+    (row,) = rows(review_jsonl(made_collected(votes, type="review")))
+    assert row["text"] == "הנוסח של שניים"
+
+
+def test_only_a_review_with_votes_exports_one() -> None:
+    for found in (made_collected(simulated(STRENGTHS)), made_collected([], type="review")):
+        with pytest.raises(DataError):
+            review_jsonl(found)
+
+
 @pytest.mark.parametrize("export", [votes_jsonl, preference_jsonl, evidence_json])
 def test_a_study_without_votes_or_of_single_answers_exports_no_pairs(export: Any) -> None:
     with pytest.raises(DataError):
@@ -212,6 +324,10 @@ def test_a_backup_made_during_use_opens_as_a_study(
     with open_database(str(target)) as copy:
         assert study_state(copy, STUDY).answered == 1
     assert [path.name for path in target.parent.iterdir() if path.suffix == ".tmp"] == []
+    for taken in (target, Path(str(database.engine.url.database))):
+        with pytest.raises(ConfigError, match="is there already"):
+            backup(database, taken)
+    assert study_state(database, STUDY).answered == 2, "the votes since the copy are there"
     with sqlite3.connect(target) as plain:
         assert plain.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     plain.close()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hebench.human.ballot import Ballot, BallotError
+from hebench.human.ballot import MAX_NOTE, Ballot, BallotError
 from hebench.human.forms import answer_of, ballot_of
 from tests.human.made_study import made_study, new_id
 
@@ -26,6 +26,8 @@ VALUES = st.one_of(
         ([("shown", "1000")], 60.0),
         ([("shown", "2000")], 0.0),
         ([("shown", "-1e9")], 86_400.0),
+        ([("seconds", "90000")], 86_400.0),
+        ([("seconds", "-0.5")], 0.0),
     ],
 )
 def test_time_is_the_scripts_or_that_since_the_page_was_made(
@@ -33,6 +35,22 @@ def test_time_is_the_scripts_or_that_since_the_page_was_made(
 ) -> None:
     form = [("id", new_id()), ("slot", "s"), ("outcome", "tie"), *seconds]
     assert ballot_of(made_study(), form, now=1060.0).seconds == expected
+
+
+@pytest.mark.parametrize("name", ["seconds", "shown"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999", "", "x"])
+def test_a_time_that_is_none_is_refused(name: str, value: str) -> None:
+    form = [("id", new_id()), ("slot", "s"), ("outcome", "tie"), (name, value)]
+    with pytest.raises(BallotError, match="seconds on the page"):
+        ballot_of(made_study(), form, now=1060.0)
+
+
+def test_a_note_as_long_as_a_browser_allows_may_have_line_breaks() -> None:
+    note = "שורה\n" * 199 + "סוף!!"
+    form = [("id", new_id()), ("slot", "s"), ("outcome", "tie"), ("seconds", "9")]
+    form.append(("note", note.replace("\n", "\r\n")))
+    assert len(note) == MAX_NOTE
+    assert ballot_of(made_study(), form, now=0.0).note == note
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,16 @@ def reasons(votes: list[dict[str, Any]], **rules: Any) -> list[tuple[str, str, s
     return [(rater, reason, detail) for rater, _, reason, detail in grounds(found)]
 
 
+def test_an_owners_words_are_stored_as_signs_and_not_without_end(database: Database) -> None:
+    published(database)
+    rater = joined(database)
+    vote_all(database, rater)
+    name = collected(database, STUDY).votes[0].rater
+    exclude(database, STUDY, rater=name, reason="owner", by="o", detail="לא\0קרא\ud800" * 500)
+    (row,) = exclusions(database, STUDY)
+    assert row.detail.startswith("לא␀קרא\ufffd") and len(row.detail) == 2000
+
+
 def test_gold_counts_with_the_sides_of_the_check() -> None:
     votes = [known("gold", "r", n, outcome) for n, outcome in enumerate(["first", "second"])]
     check = rater_checks(made_collected(votes))[0]

@@ -216,6 +216,12 @@ def test_the_declared_rule_says_when_to_stop(stop: Stop, reached: bool) -> None:
     assert study_results(made_collected(votes, stop=stop)).stop.reached is reached
 
 
+def test_late_votes_are_not_among_those_that_a_rule_waits_for() -> None:
+    votes = [pair("i", "r", "first"), pair("j", "s", "second", excluded=("after_stop",))]
+    found = study_results(made_collected(votes, stop=Stop(rule="votes", votes=2)))
+    assert (found.stop.reached, found.counts.votes, found.counts.excluded) == (False, 1, 1)
+
+
 def test_a_second_vote_on_a_taken_slot_never_counts() -> None:
     votes = [pair("i", "r", "first"), pair("i", "s", "second", excluded=("slot_taken",))]
     found: Collected = made_collected(votes)

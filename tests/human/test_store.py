@@ -28,9 +28,11 @@ from hebench.human.store import (
     ConflictError,
     claim,
     history,
+    own_vote,
     release_expired,
     undo,
     vote,
+    votes_standing,
 )
 from hebench.human.study import Source, Stop
 from tests.human.made_study import (
@@ -320,6 +322,61 @@ def test_a_declared_number_of_votes_is_not_exceeded(database: Database) -> None:
     assert claim(database, raters[2]).status == "finished"
 
 
+def test_pages_kept_too_long_do_not_exceed_a_declared_number_of_votes(
+    database: Database, clock: Clock
+) -> None:
+    published(database, stop=Stop(rule="votes", votes=5), plan={"repeats": 0})
+    late, other = joined(database), joined(database)
+    kept = claim(database, late, ahead=3).assignments
+    vote(database, late, ballot(kept[0]))
+    clock.now += HOUR
+    held = claim(database, other, ahead=4).assignments
+    receipts = [vote(database, late, ballot(page)) for page in kept[1:]]
+    assert {(receipt.counted, receipt.reason) for receipt in receipts} == {(False, "after_stop")}
+    assert claim(database, late, ahead=3).status == "finished", "what lapsed is not given anew"
+    for page in held:
+        assert vote(database, other, ballot(page)).counted
+    excluded = [v.excluded for v in collected(database, STUDY).votes]
+    assert excluded.count(("after_stop",)) == 2
+    assert undo(database, late, id=new_id()) is not None
+    again = ballot(kept[2], "tie")
+    assert [vote(database, late, again).reason for _ in range(2)] == ["after_stop"] * 2
+    assert vote(database, late, ballot(kept[0], "tie")).counted, "a correction is no further vote"
+    found = collected(database, STUDY)
+    assert len(found.counted()) == found.answered == 5
+
+
+def test_a_place_that_came_free_again_is_for_whoever_comes_first(
+    database: Database, clock: Clock
+) -> None:
+    published(database, stop=Stop(rule="votes", votes=4), plan={"repeats": 0})
+    late, other = joined(database), joined(database)
+    kept = claim(database, late, ahead=2).assignments
+    clock.now += HOUR
+    assert len(claim(database, other, ahead=4).assignments) == 4
+    assert vote(database, late, ballot(kept[0])).reason == "after_stop"
+    clock.now += HOUR
+    assert vote(database, late, ballot(kept[0])).counted
+    assert len(claim(database, late, ahead=2).assignments) == 2
+    assert len(claim(database, other, ahead=4).assignments) == 1
+    assert len(collected(database, STUDY).counted()) == 1
+
+
+def test_late_votes_at_once_do_not_exceed_a_declared_number(
+    database: Database, clock: Clock
+) -> None:
+    published(database, items=30, stop=Stop(rule="votes", votes=4), plan={"overlap_share": 0.0})
+    kept = []
+    for _ in range(3):
+        rater = joined(database)
+        kept += [(rater, page) for page in claim(database, rater, ahead=4).assignments]
+        clock.now += HOUR
+    with ThreadPoolExecutor(6) as pool:
+        receipts = list(pool.map(lambda one: vote(database, one[0], ballot(one[1])), kept))
+    main = collected(database, STUDY).counted()
+    assert len(receipts) == 12 and len(main) == 4
+
+
 def test_adjudicators_and_owners_get_no_slots(database: Database) -> None:
     published(database)
     for role in ("adjudicator", "owner"):
@@ -497,6 +554,21 @@ def test_votes_after_the_close_are_kept_and_do_not_replace_earlier_ones(
         undo(database, rater, id=new_id())
     reopen_study(database, STUDY)
     assert claim(database, rater).status == "work"
+
+
+def test_a_history_is_paged_and_any_vote_is_found_by_its_slot(database: Database) -> None:
+    published(database)
+    rater, other = joined(database), joined(database)
+    vote_all(database, rater)
+    all_of_them = history(database, rater)
+    assert len(all_of_them) == votes_standing(database, rater) == 5
+    paged = [history(database, rater, limit=2, skip=skip) for skip in (0, 2, 4, 6)]
+    assert [len(part) for part in paged] == [2, 2, 1, 0]
+    assert sum(paged, ()) == all_of_them
+    for past in all_of_them:
+        assert own_vote(database, rater, past.assignment.slot) == past
+        assert own_vote(database, other, past.assignment.slot) is None
+    assert own_vote(database, rater, "no\0slot") is None
 
 
 @pytest.mark.parametrize("kind", ["likert", "spans", "review", "pairwise_dimensions"])

@@ -19,6 +19,7 @@ from hebench.stats.macro import pooled_error, student
 from hebench.stats.multiplicity import holm
 from hebench.stats.paired import minimum_detectable
 
+SCRIPTS = tuple(f"assets/{name}.js" for name in ("core", "stats", "packed", "compare"))
 LEADING = 10  # models of a track whose pairs are shown without scripts
 LEVEL = 0.95
 
@@ -50,14 +51,15 @@ class Track:
 
 def pages(site: Site) -> Iterator[Page]:
     """Yield the page of comparisons."""
+    tracks = [_track(site.board, track) for track in site.board.tracks]
     yield Page(
         path="compare.html",
         template="compare.html",
         title="compare.title",
         section="compare",
         styles=("explore.css",),
-        scripts=tuple(f"assets/{name}.js" for name in ("core", "stats", "packed", "compare")),
-        context={"tracks": [_track(site.board, track) for track in site.board.tracks]},
+        scripts=SCRIPTS if tracks else (),
+        context={"tracks": tracks},
     )
 
 

@@ -63,17 +63,18 @@ class TrackTable:
 def pages(site: Site) -> Iterator[Page]:
     """Yield the main page."""
     board = site.board
+    tables = [track_table(board, track) for track in board.tracks]
     yield Page(
         path="index.html",
         template="table.html",
         title="table.title",
         context={
-            "tables": [track_table(board, track) for track in board.tracks],
+            "tables": tables,
             "withdrawn": withdrawn(board),
             "licence": licence,
         },
         section="table",
-        scripts=SCRIPTS,
+        scripts=SCRIPTS if tables else (),
     )
 
 
