@@ -7,6 +7,7 @@ does. Loss per token is not shown: with another tokenizer it is another quantity
 
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from hebench.board.extract import extract
 from hebench.board.read import read_run
 from hebench.board.summary import interval_of
 from hebench.config import plain
-from hebench.files import write_atomically, write_bytes_atomically
+from hebench.files import finite, write_atomically, write_bytes_atomically
 from hebench.stats.intervals import Interval
 from hebench.train.measure import difference
 from hebench.train.stage import StageRecord
@@ -76,7 +77,7 @@ def make_report(
 def write_report(out: Path, report: Report, records: Mapping[str, StageRecord]) -> None:
     """Write adapt.json, adapt.md and adapt.png into `out`."""
     content = plain(report) | {"stages": {name: plain(record) for name, record in records.items()}}
-    text = json.dumps(content, ensure_ascii=False, indent=2, default=float)
+    text = json.dumps(finite(content), ensure_ascii=False, indent=2, default=float)
     write_atomically(out / "adapt.json", text + "\n")
     write_atomically(out / "adapt.md", table(report))
     write_bytes_atomically(out / "adapt.png", picture(report))
@@ -97,7 +98,7 @@ def table(report: Report) -> str:
             found, change = row.languages[code], row.from_base[code]
             text = f"{found['bits_per_byte']:.3f}"
             if row.seconds is not None:
-                text += f", {change['mean']:+.3f} [{change['low']:+.3f}, {change['high']:+.3f}]"
+                text += f", {change['mean']:+.3f} {_bounds(change)}"
             cells.append(text)
         cells += [f"{row.languages[code]['tokens_per_word']:.2f}" for code in codes]
         cells += [
@@ -156,6 +157,12 @@ def _row(point: Point, base: Point, records: Mapping[str, StageRecord]) -> Row:
         if run.is_dir()
         else {},
     )
+
+
+def _bounds(change: Mapping[str, float]) -> str:
+    if math.isnan(change["low"]):
+        return "[interval unknown]"
+    return f"[{change['low']:+.3f}, {change['high']:+.3f}]"
 
 
 def _ends(report: Report) -> list[str]:

@@ -40,7 +40,13 @@ from hebench.train.checkpoints import (
 )
 from hebench.train.descent import BETAS, Descent, Limits, Order
 from hebench.train.embeddings import untie
-from hebench.train.frozen import Precision, open_model, open_tokenizer
+from hebench.train.frozen import (
+    DTYPES,
+    Precision,
+    open_model,
+    open_tokenizer,
+    require_logits,
+)
 from hebench.train.measure import bits_of, padded, summary
 from hebench.train.passages import Passage, drawn, held_out, prefix_id
 from hebench.train.stage import StageRecord, open_stage
@@ -96,40 +102,42 @@ class CalibrateConfig:
 
 
 class Tables(nn.Module):  # type: ignore[misc]
-    """A frozen body between its two tables, which train as float32 master weights."""
+    """The two tables of a model, which train as float32 master weights around its frozen body."""
 
     def __init__(self, model: Any) -> None:
-        """Take an untied model; its tables become parameters in place."""
+        """Take the tables of an untied model in float32, which itself is left as it is."""
         super().__init__()
-        # A list keeps the model out of this module: its body is no part of what trains.
-        self._model = [model]
-        reading = model.get_input_embeddings().weight.detach().float()
+        reading = model.get_input_embeddings().weight.detach()
         self.reading = nn.Embedding.from_pretrained(reading.clone(), freeze=False, sparse=True)
-        head = model.get_output_embeddings().weight.detach().float()
+        head = model.get_output_embeddings().weight.detach()
         self.head = nn.Parameter(head.clone())
         size = head.shape[1], head.shape[1]
         self.reading_map = nn.Parameter(head.new_zeros(size))  # less the identity
         self.head_map = nn.Parameter(head.new_zeros(size))
         self._scale = getattr(model.get_input_embeddings(), "embed_scale", None)
 
-    def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, model: Any, ids: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss in nats of the targets (batch, time - 1) that are not -100."""
-        model = self._model[0]
-        rows = self.reading(ids[:, :-1])
+        kept = targets != -100
+        return functional.cross_entropy(self.logits(model, ids[:, :-1], kept), targets[kept])
+
+    def logits(self, model: Any, ids: Tensor, kept: Tensor) -> Tensor:
+        """Return logits (T, V) at the places (batch, time) of `ids` that are kept, in float32.
+
+        model: whose tables these are, in any precision; of it the body alone is used.
+        """
+        rows = self.reading(ids)
         rows = rows + rows @ self.reading_map
         if self._scale is not None:
             rows = rows * self._scale
         states = model.base_model(
             inputs_embeds=rows.to(model.dtype), use_cache=False
-        ).last_hidden_state
-        kept = targets != -100
+        ).last_hidden_state[kept]
         # The head's map, put on the states: h (W (I + M))' = (h + h M') W', without a copy of W.
-        turned = states[kept] + states[kept] @ self.head_map.T.to(states.dtype)
+        turned = states + states @ self.head_map.T.to(states.dtype)
         logits = functional.linear(turned, self.head.to(states.dtype)).float()
         softcap = getattr(model.config, "final_logit_softcapping", None)
-        if softcap:
-            logits = softcap * torch.tanh(logits / softcap)
-        return functional.cross_entropy(logits, targets[kept])
+        return softcap * torch.tanh(logits / softcap) if softcap else logits
 
     def optimisers(self, config: CalibrateConfig) -> list[Any]:
         """Return what trains the tables; of the input table only the rows that occur."""
@@ -145,12 +153,11 @@ class Tables(nn.Module):  # type: ignore[misc]
             torch.optim.Adam([{"params": [self.head]}, maps], betas=BETAS, fused=True),
         ]
 
-    def settle(self) -> Any:
-        """Write the tables, with their maps in them, into the model and return it.
+    def settle(self, model: Any) -> Any:
+        """Write the tables, with their maps in them, into the untied float32 model; return it.
 
         Rows that no text touched stay as they were: those of languages that were not there.
         """
-        model = self._model[0]
         tables = (self.reading.weight, self.reading_map), (self.head, self.head_map)
         parts = model.get_input_embeddings(), model.get_output_embeddings()
         with torch.no_grad():
@@ -164,8 +171,8 @@ def run(config: CalibrateConfig, *, model: Path, corpus: Path, out: Path) -> Sta
     """Calibrate the tables of `model` into `out`/model and return the stage's record.
 
     corpus: with train/<language>/ and heldout/<language>/ for each of the shares. Goes on from
-    its own saved state if it was cut off. Raises CheckpointError without a model, DataError
-    without text.
+    its own saved state if it was cut off. Raises CheckpointError without a model, or for one whose
+    head is no plain one, DataError without text.
     """
     inputs = {"model": model_sha256(model), "tokenizer": tokenizer_sha256(model)}
     for code in config.shares:
@@ -175,8 +182,7 @@ def run(config: CalibrateConfig, *, model: Path, corpus: Path, out: Path) -> Sta
         if stage.record.finished:
             return stage.record
         tokenizer = open_tokenizer(model)
-        network = open_model(model, config.precision, config.threads)
-        untie(network)
+        network = _untied(model, config)
         sample = {
             code: held_out(
                 corpus / "heldout" / code, words=60, per_source_words=config.heldout_words
@@ -185,9 +191,17 @@ def run(config: CalibrateConfig, *, model: Path, corpus: Path, out: Path) -> Sta
         }
         metrics = _bits(network, tokenizer, sample, "_before")
         tables = Tables(network)
-        passages = training_passages(config, corpus / "train")
-        descent, numbers = _train(tables, tokenizer, passages, out, config)
-        network = tables.settle()
+        require_logits(network, lambda ids: tables.logits(network, ids, ids >= 0), "calibrate")
+        descent, numbers = _train(
+            network=network,
+            tables=tables,
+            tokenizer=tokenizer,
+            passages=training_passages(config, corpus / "train"),
+            out=out,
+            config=config,
+        )
+        del network  # its body is opened again, unrounded: there may be no memory for two
+        network = tables.settle(_untied(model, config))
         metrics |= numbers | _bits(network, tokenizer, sample, "")
         record = CheckpointRecord(
             stage="calibrate",
@@ -208,6 +222,12 @@ def run(config: CalibrateConfig, *, model: Path, corpus: Path, out: Path) -> Sta
         return finished
 
 
+def _untied(model: Path, config: CalibrateConfig) -> Any:
+    network = open_model(model, "fp32", config.threads)
+    untie(network)
+    return network
+
+
 def training_passages(config: CalibrateConfig, train: Path) -> list[Passage]:
     """Return the passages of all languages, each language's share of them."""
     return [
@@ -222,14 +242,20 @@ def training_passages(config: CalibrateConfig, train: Path) -> list[Passage]:
     ]
 
 
-def _train(
+def _train(  # noqa: PLR0913 (each is named at the call)
+    *,
+    network: Any,
     tables: Tables,
     tokenizer: Any,
     passages: Sequence[Passage],
     out: Path,
     config: CalibrateConfig,
 ) -> tuple[Descent, dict[str, Any]]:
-    """Train the tables until a limit is reached; return the finished loop and its numbers."""
+    """Train the tables until a limit is reached; return the finished loop and its numbers.
+
+    network: its body is put into the configuration's precision.
+    """
+    network.to(DTYPES[config.precision])
     parts = {
         "reading": tables.reading.weight,
         "head": tables.head,
@@ -244,7 +270,8 @@ def _train(
         batch = order.batch(step)
         rows = _rows([passages[i] for i in batch], tokenizer)
         ids, targets = padded(rows, prefix)
-        descent.learn(tables.loss(ids.to(device), targets.to(device)), f"passages {batch}")
+        loss = tables.loss(network, ids.to(device), targets.to(device))
+        descent.learn(loss, f"passages {batch}")
     read = [passages[i] for step in range(descent.step) for i in order.batch(step)]
     return descent, {
         "steps": descent.step,

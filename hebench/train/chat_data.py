@@ -174,8 +174,10 @@ def encode(tokenizer: Any, talk: Conversation, *, last_only: bool = False) -> Pi
 
     last_only: only the last answer is a target. Raises ConfigError if the template rewrites
     earlier turns or does not end an answer with a token that the tokenizer marks as its own,
-    DataError if it refuses the conversation.
+    DataError if it refuses the conversation, or if a message spells out a special token, which
+    would forge a turn.
     """
+    _require_plain(tokenizer, talk)
     text, spans = _rendered(tokenizer, talk)
     tokens = _ids(tokenizer, text)
     trained = np.zeros(len(tokens), dtype=bool)
@@ -193,6 +195,20 @@ def encode(tokenizer: Any, talk: Conversation, *, last_only: bool = False) -> Pi
                 f"{tokenizer.eos_token or 'an end token'} to the template"
             )
     return Piece(tokens=tokens, trained=trained)
+
+
+def _require_plain(tokenizer: Any, talk: Conversation) -> None:
+    """Raise DataError if a message has the text of a special token in it."""
+    # Not all_special_tokens alone: Llama 3's marks of a turn are not among them.
+    marks = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    for number, message in enumerate(talk.messages, start=1):
+        for mark in sorted(marks.union(tokenizer.all_special_tokens)):
+            if mark in message.content:
+                raise DataError(
+                    f"{talk.where}: expected plain text in message {number} ({message.role}), "
+                    f"found the special token {mark}, which would begin or end a turn there; "
+                    "write it otherwise or remove the line"
+                )
 
 
 def _ids(tokenizer: Any, text: str) -> Tokens:

@@ -7,11 +7,12 @@ resumed from, evaluated or counted, and the next save may take its place.
     200
 """
 
+import contextlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ PIN = "hebench.pin"  # its presence keeps a checkpoint from rotation
 CHECKPOINT_SCHEMA = 1
 TOKENIZER_NAME = "tokenizer.json"
 _CUT_OFF = ".tmp"  # ends the hidden names of saves and removals under way
+_NO_WRITE = ("PytorchStreamWriter", "inline_container", "iostream error")  # torch.save's words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,18 +76,42 @@ def mark_complete(folder: Path, record: CheckpointRecord) -> None:
 def publish(folder: Path, write: Callable[[Path], None], record: CheckpointRecord) -> Path:
     """Write a checkpoint beside `folder`, mark it and move it there; return `folder`.
 
-    write: puts the files into the folder that it is given. Raises OSError (disk full) with
+    write: puts the files into the folder that it is given. Raises CheckpointError (disk full) with
     nothing changed; about a complete checkpoint that stands there already see `settle`.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=_CUT_OFF))
-    try:
-        write(work)
-        work.chmod(0o755)
-        settle(work, folder, record)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with named_failure(folder):
+        work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=_CUT_OFF))
+        try:
+            write(work)
+            work.chmod(0o755)
+            settle(work, folder, record)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
     return folder
+
+
+@contextlib.contextmanager
+def named_failure(path: Path) -> Iterator[None]:
+    """Turn a failed write of `path` into a CheckpointError that says what a next run begins with.
+
+    A full disk is an OSError to Python, an exception of its own to safetensors, and a RuntimeError
+    to torch.save.
+    """
+    from safetensors import SafetensorError  # here: checkpoints are read where it is not installed
+
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in _NO_WRITE):
+            raise  # another failure than torch.save's
+        free = shutil.disk_usage(path.parent).free
+        kept = complete_checkpoints(path.parent)
+        good = f", which goes on from {kept[-1].name}" if kept else ""
+        raise CheckpointError(
+            f"{path}: expected to write it, found {one_line(error, 200)} and "
+            f"{free:,} bytes free; make room on the disk and run again{good}"
+        ) from error
 
 
 def settle(work: Path, folder: Path, record: CheckpointRecord) -> None:
@@ -109,9 +135,9 @@ def discard(folder: Path) -> None:
 
 
 def sweep(run: Path) -> None:
-    """Remove what saves and removals that were cut off left in a run folder.
+    """Remove what writes and removals that were cut off left in a folder of a run.
 
-    Only the process that holds the run may call it.
+    Only the process that holds the run may call it; `open_stage` does, for the run's own folder.
     """
     for path in run.glob(f".*{_CUT_OFF}"):
         if path.is_dir():

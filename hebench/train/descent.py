@@ -26,6 +26,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hebench.errors import CheckpointError, ConfigError, DataError, one_line
+from hebench.train.checkpoints import named_failure
 
 BETAS = (0.9, 0.98)  # of Adam: hundreds of steps, not the thousands that 0.999 looks back
 _FINAL_RATE = 0.05  # of the peak: what the cosine falls to
@@ -118,8 +119,8 @@ class Descent:
         value = float(loss.detach())
         if not math.isfinite(value):
             raise DataError(
-                f"step {self.step}, {where}: expected a finite loss, found {value}; the last good "
-                f"state is kept in {self.path}; lower learning_rate and run the stage again"
+                f"step {self.step}, {where}: expected a finite loss, found {value}; look at these "
+                f"texts, or lower learning_rate and begin in another folder than {self.path.parent}"
             )
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
@@ -131,7 +132,10 @@ class Descent:
         )
 
     def save(self) -> None:
-        """Write the state so that a process killed at any moment leaves the old one or this."""
+        """Write the state so that a process killed at any moment leaves the old one or this.
+
+        Raises CheckpointError (disk full) with the old one kept.
+        """
         state = {
             "step": self.step,
             "seconds": self.seconds,
@@ -139,15 +143,18 @@ class Descent:
             "tables": {name: table.detach() for name, table in self.tables.items()},
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
         }
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                torch.save(state, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(name).replace(self.path)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        with named_failure(self.path):
+            handle, name = tempfile.mkstemp(
+                dir=self.path.parent, prefix=f".{self.path.name}.", suffix=".tmp"
+            )
+            try:
+                with os.fdopen(handle, "wb") as stream:
+                    torch.save(state, stream)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                Path(name).replace(self.path)
+            finally:
+                Path(name).unlink(missing_ok=True)
 
     def forget(self) -> None:
         """Remove the saved state, of no use once the stage is finished."""

@@ -39,6 +39,7 @@ from hebench.train.settings import TrainingConfig
 Convention = Literal["positions", "bool", "additive", "zero_one"]
 Batch = dict[str, torch.Tensor]
 _MODEL_INPUTS = ("input_ids", "inputs_embeds", "position_ids", "attention_mask")
+GAUDI_CONFIG = {"use_fused_adam": True, "use_fused_clip_norm": True}
 _WAIT_SECONDS = 24 * 3600  # other processes wait while the first packs a corpus
 
 
@@ -74,10 +75,10 @@ class Backend:
 def open_backend(config: TrainingConfig) -> Backend:
     """Return the backend that a configuration asks for. Raises ConfigError if it is not here."""
     backend = plan_backend(config)
-    lacking = _lacking(backend.name)
-    if lacking:
+    missing = lacking(backend.name)
+    if missing:
         raise ConfigError(
-            f"backend {backend.name}: expected {lacking}, found none; choose another backend"
+            f"backend {backend.name}: expected {missing}, found none; choose another backend"
         )
     return backend
 
@@ -89,8 +90,10 @@ def plan_backend(config: TrainingConfig) -> Backend:
     if name == "gaudi":
         return Backend(name="gaudi", attention="eager", convention="zero_one")
     if attention == "auto":
-        flash = name == "cuda" and importlib.util.find_spec("flash_attn") is not None
-        attention = "flash_attention_2" if flash else "sdpa"
+        # which computes in half precision only
+        flash = name == "cuda" and config.precision == "bf16"
+        found = flash and importlib.util.find_spec("flash_attn") is not None
+        attention = "flash_attention_2" if found else "sdpa"
     conventions: dict[str, Convention] = {
         "eager": "additive",
         "sdpa": "bool",
@@ -105,7 +108,7 @@ def _found() -> Literal["cpu", "cuda", "hpu"]:
     return "hpu" if importlib.util.find_spec("habana_frameworks") else "cpu"
 
 
-def _lacking(name: str) -> str:
+def lacking(name: str) -> str:
     """Return what a backend needs and this machine has not, or ""."""
     if name == "cuda" and not torch.cuda.is_available():
         return "a CUDA device"
@@ -143,13 +146,22 @@ def collate(rows: Sequence[Row]) -> Batch:
     return {name: torch.stack([torch.as_tensor(row[name]) for row in rows]) for name in rows[0]}
 
 
-def model_inputs(batch: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """Return what a model's forward takes from a batch; labels are the objective's business.
+def logits_of(model: Any, batch: Mapping[str, torch.Tensor], backend: Backend) -> torch.Tensor:
+    """Return a model's logits of packed rows, (B, L, V), no document seeing another.
+
+    batch: without a mask; `inputs_embeds`, (B, L, D), may stand for `input_ids`. transformers has
+    flash attention look at positions where there is one row only, so there all rows are laid end
+    to end: each begins at position 0, as a document does.
 
     `use_cache` is not left to the model: with a cache, transformers does not look at positions.
     """
-    found = {name: batch[name] for name in _MODEL_INPUTS if name in batch}
-    return {**found, "use_cache": False}
+    masked = backend.with_mask(batch)
+    inputs = {name: masked[name] for name in _MODEL_INPUTS if name in masked}
+    shape = batch["position_ids"].shape
+    if backend.attention == "flash_attention_2":
+        inputs = {name: tensor.flatten(0, 1)[None] for name, tensor in inputs.items()}
+    logits: torch.Tensor = model(**inputs, use_cache=False).logits
+    return logits.flatten(0, 1).unflatten(0, shape)
 
 
 def load_model(folder: Path, attention: str) -> Any:
@@ -171,6 +183,13 @@ def load_model(folder: Path, attention: str) -> Any:
         ) from error
     model.config.use_cache = False
     return model
+
+
+def sliding_window(config: Any) -> int | None:
+    """Return how many tokens back a model's layers see by its configuration, None for all."""
+    # Qwen's names a window that it does not use.
+    used = getattr(config, "use_sliding_window", True)
+    return getattr(config, "sliding_window", None) if used else None
 
 
 def trainer_class(backend: Backend) -> type[Any]:
@@ -284,7 +303,7 @@ def build_trainer(backend: Backend, cls: type[Any], arguments: Any, **parts: Any
     if backend.name == "gaudi":
         from optimum.habana import GaudiConfig
 
-        parts["gaudi_config"] = GaudiConfig(use_fused_adam=True, use_fused_clip_norm=True)
+        parts["gaudi_config"] = GaudiConfig(**GAUDI_CONFIG)
     trainer = cls(args=arguments, data_collator=collate, **parts)
     for foreign in (PrinterCallback, ProgressCallback):  # they print; log and bar are ours
         trainer.remove_callback(foreign)

@@ -32,6 +32,7 @@ little of the corpus's other languages. Or they get the mean of their old pieces
 Letters: V old rows, N new rows, D hidden size, W matched places.
 """
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +49,21 @@ from hebench.files import sha256_of_json
 from hebench.train.checkpoints import CheckpointRecord, model_sha256, save_model, tokenizer_sha256
 from hebench.train.descent import BETAS, Descent, Limits, Order
 from hebench.train.embeddings import Initial, grown, initial_rows, new_pieces
-from hebench.train.frozen import Precision, first_layers, open_model, open_tokenizer
-from hebench.train.heads import TEACHER_STATES, Heard, fitted_rows, followed, other_texts
+from hebench.train.frozen import (
+    Precision,
+    first_layers,
+    open_model,
+    open_tokenizer,
+    require_logits,
+)
+from hebench.train.heads import (
+    TEACHER_STATES,
+    Heard,
+    fitted_rows,
+    followed,
+    other_texts,
+    plain_logits,
+)
 from hebench.train.languages import language
 from hebench.train.measure import bits_of, summary
 from hebench.train.passages import Passage, drawn, held_out, passages_of, sentences_of
@@ -58,6 +72,7 @@ from hebench.train.student import Aligned, Mode, Student, TeacherStates, aligned
 from hebench.train.texts import corpus_sha256
 
 MODEL = "model"
+TEACHER = "teacher"  # the teacher's states, while the stage is not finished
 Writing = Literal["mean", "teacher"]
 
 
@@ -164,12 +179,18 @@ def run(
         save_model(out / MODEL, network, tokenizers[1], record)
         finished = stage.finish(metrics)
         descent.forget()
+        shutil.rmtree(out / TEACHER)
         return finished
 
 
 def open_student(config: DistilConfig, model: Path, tokenizers: tuple[Any, Any]) -> Student:
-    """Return the base model with first values of the new rows; tokenizers: old and new."""
+    """Return the base model with first values of the new rows; tokenizers: old and new.
+
+    Raises CheckpointError if the head's rows are to be worked out and are not the whole head.
+    """
     base = open_model(model, config.precision, config.threads)
+    if config.writing == "teacher":
+        require_logits(base, lambda ids: plain_logits(base, ids), "distil with writing: teacher")
     table = base.get_input_embeddings().weight
     pieces = new_pieces(*tokenizers, rows=len(table))
     return Student(base, initial_rows(table, pieces, config.initial, config.seed))
@@ -245,7 +266,7 @@ def heard_of(
     Only at new pieces' ends are they: words' and sentences' ends are followed by what begins one.
     """
     wanted = TEACHER_STATES if config.mode == "piece" else 0
-    teacher = TeacherStates(out / "teacher", texts, student).followed(wanted)
+    teacher = TeacherStates(out / TEACHER, texts, student).followed(wanted)
     return Heard(texts=texts, others=others, teacher=teacher, seed=config.seed)
 
 
@@ -271,7 +292,7 @@ def training_texts(config: DistilConfig, train: Path, old: Any, new: Any) -> lis
 
 def _train(student: Student, texts: Sequence[Aligned], out: Path, config: DistilConfig) -> Descent:
     """Train the new rows until a limit is reached; return the finished loop."""
-    teacher = TeacherStates(out / "teacher", texts, student)
+    teacher = TeacherStates(out / TEACHER, texts, student)
     rows = student.reading.new
     # The optimiser is given these rows and nothing else: no old row, no moment of one.
     optimiser = torch.optim.Adam([rows], betas=BETAS)

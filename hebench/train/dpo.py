@@ -27,8 +27,8 @@ from tqdm import tqdm
 from hebench.errors import ConfigError, DataError
 from hebench.train.adapters import Lora, adapted, final_model, trained_parameters
 from hebench.train.chat_data import encode, ensure_template
-from hebench.train.checkpoints import read_checkpoint
-from hebench.train.device import Batch, model_inputs
+from hebench.train.checkpoints import read_checkpoint, sweep
+from hebench.train.device import Backend, Batch, logits_of
 from hebench.train.loop import LOG_NAME
 from hebench.train.objective import Objective
 from hebench.train.pairs import Pair, PairRows, answer_logs, read_references, write_references
@@ -82,7 +82,7 @@ def run(
             return job.record
         network, tokenizer = job.load(model)
         ensure_template(tokenizer)
-        rows, counts = _rows(config, data, tokenizer)
+        rows, counts = packed_pairs(config, data, tokenizer)
         _refer(job, network, rows)
         trained = adapted(network, config.lora, config.training.seed)
         parameters = trained_parameters(trained)
@@ -96,7 +96,9 @@ def run(
         )
         record = read_checkpoint(fit.checkpoint)
         assert record is not None, "the last step was saved"
-        job.export(out / "model", final_model(job, fit, model, config.lora), tokenizer, record)
+        job.export(
+            out / "model", lambda: final_model(job, fit, model, config.lora), tokenizer, record
+        )
         return job.finish(
             {
                 **counts,
@@ -123,9 +125,11 @@ def preference_objective(beta: float) -> Objective:
     def count(batch: Batch) -> torch.Tensor:
         return _present(batch).sum()
 
-    def total(model: Any, batch: Batch) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+    def total(
+        model: Any, batch: Batch, backend: Backend
+    ) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
         reference = batch["reference"]
-        logits = model(**model_inputs(batch)).logits
+        logits = logits_of(model, batch, backend)
         logs = answer_logs(logits, batch, reference.shape[1] * 2).view_as(reference)
         present = _present(batch)
         chosen, rejected = (beta * (logs - reference)[present]).unbind(-1)
@@ -145,7 +149,7 @@ def _present(batch: Batch) -> torch.Tensor:
     return ~batch["reference"][..., 0].isnan()
 
 
-def _rows(config: DpoConfig, data: Path, tokenizer: Any) -> tuple[PairRows, dict[str, int]]:
+def packed_pairs(config: DpoConfig, data: Path, tokenizer: Any) -> tuple[PairRows, dict[str, int]]:
     """Return the packed pairs, without reference, and how many there were."""
     preferences = read_preferences(data)
     if config.language_share is not None:
@@ -179,6 +183,7 @@ def _encoded(tokenizer: Any, item: Preference) -> Pair:
 def _refer(job: Job, model: Any, rows: PairRows) -> None:
     """Give the rows their reference, computed now or earlier by the model before training."""
     folder = job.out / "reference"
+    job.once(lambda: sweep(folder))
     model.to(job.device)
     write_references(folder, rows, model, job.backend, job.training)
     job.once(lambda: None)  # until all processes have written theirs

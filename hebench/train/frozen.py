@@ -3,12 +3,13 @@
     model = open_model(folder, "fp32")
     states = final_states(model, [[1, 17, 4], [1, 9]], [[1, 2], [1]])     # (3, D)
 
-The body's precision is a matter of speed alone, since nothing in it is updated: bf16 halves the
-memory, and is faster where the processor multiplies it natively (which on CPUs must be tried: of
-two machines with AVX512-BF16 it was twice as fast on one and half as fast on the other).
+The body's precision is a matter of speed alone, since nothing in it is updated and what a stage
+saves was opened anew in fp32: bf16 halves the memory, and is faster where the processor multiplies
+it natively (which on CPUs must be tried: of two machines with AVX512-BF16 it was twice as fast on
+one and half as fast on the other).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -22,6 +23,9 @@ from hebench.train.device import load_model
 from hebench.train.measure import padded
 
 Precision = Literal["fp32", "bf16"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_PROBE_TOKENS = 16
+_PROBE_ERROR = 0.01  # of the logits' norm: bf16 is twenty times nearer
 
 
 def open_model(folder: Path, precision: Precision, threads: int | None = None) -> Any:
@@ -32,8 +36,8 @@ def open_model(folder: Path, precision: Precision, threads: int | None = None) -
     if threads is not None:
         torch.set_num_threads(threads)
     model = load_model(folder, "sdpa").requires_grad_(requires_grad=False).eval()
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    return model.to(device="cuda" if torch.cuda.is_available() else "cpu", dtype=dtype)
+    place = "cuda" if torch.cuda.is_available() else "cpu"
+    return model.to(device=place, dtype=DTYPES[precision])
 
 
 def open_tokenizer(folder: Path) -> Any:
@@ -66,6 +70,25 @@ def final_states(
     states = model.base_model(input_ids=ids.to(model.device), use_cache=False).last_hidden_state
     row = [number for number, found in enumerate(places) for _ in found]
     return states[row, list(chain.from_iterable(places))].float()
+
+
+def require_logits(model: Any, logits_of: Callable[[Tensor], Tensor], stage: str) -> None:
+    """Raise CheckpointError unless logits that a stage works out itself are the model's own.
+
+    logits_of: returns them, (time, V), for ids (1, time). Some models scale theirs (Granite,
+    Cohere) or add a bias: a stage that did not know it would train the head for another model.
+    """
+    rows = len(model.get_output_embeddings().weight)
+    ids = torch.arange(_PROBE_TOKENS, device=model.device)[None] % rows
+    with torch.no_grad():
+        own = model(input_ids=ids, use_cache=False).logits[0].float()
+        error = float((logits_of(ids) - own).norm() / own.norm())
+    if not error <= _PROBE_ERROR:
+        raise CheckpointError(
+            f"{model.config.name_or_path}: expected logits that are final states times the head's "
+            f"rows, found a {type(model).__name__} whose own are {error:.0%} away from them; "
+            f"{stage} cannot train its head"
+        )
 
 
 @contextmanager

@@ -175,6 +175,12 @@ def constant_direction(states: Tensor) -> Tensor:
     return torch.linalg.solve(square + ridge, states.mean(0)).float()
 
 
+def plain_logits(network: Any, ids: Tensor) -> Tensor:
+    """Return the logits (time, V) of ids (1, time) as this file takes them to be: states x rows."""
+    states = final_states(network, ids.tolist(), [range(ids.shape[1])])
+    return states @ network.get_output_embeddings().weight.float().T
+
+
 def followed(network: Any, heard: Heard) -> Followed:
     """Return the states that the head is fitted to: the teacher's, and the student's own."""
     rows = _first([text.new for text in heard.texts], _STUDENT_STATES) + heard.others

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from hebench.errors import ConfigError
-from hebench.train.device import Backend, Batch, collate, model_inputs
+from hebench.train.device import Backend, Batch, collate, logits_of
 from hebench.train.objective import next_token_loss
 from hebench.train.packing import IGNORED, PADDING, Piece, lay
 
@@ -30,10 +30,9 @@ def check_leaks(model: Any, backend: Backend) -> None:
     device = next(model.parameters()).device
     embed = model.get_input_embeddings()
     pack = {name: tensor.to(device) for name, tensor in tiny_pack(model.config.vocab_size).items()}
-    batch = backend.with_mask(pack)
-    inputs = embed(batch.pop("input_ids")).detach().requires_grad_()
-    loss_of = next_token_loss(model(**model_inputs({**batch, "inputs_embeds": inputs})).logits)
-    documents = batch["document_ids"]
+    inputs = embed(pack.pop("input_ids")).detach().requires_grad_()
+    loss_of = next_token_loss(logits_of(model, {**pack, "inputs_embeds": inputs}, backend))
+    documents = pack["document_ids"]
     for row, lengths in enumerate(_ROWS):
         for number, length in enumerate(lengths):
             if length < 2:
@@ -44,7 +43,7 @@ def check_leaks(model: Any, backend: Backend) -> None:
             past = own.clone()
             past[row, last:] = False
             targets = own & (torch.arange(_ROW_TOKENS, device=device) <= last)
-            labels = torch.where(targets, batch["labels"], IGNORED)
+            labels = torch.where(targets, pack["labels"], IGNORED)
             (slope,) = torch.autograd.grad(loss_of(labels), inputs, retain_graph=True)
             _judge(slope.abs().amax(-1), past, own, backend)
 

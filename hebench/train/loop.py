@@ -18,14 +18,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch.utils.data import SequentialSampler
 from tqdm import tqdm
 from transformers import TrainerCallback
 
-from hebench.errors import CheckpointError, DataError, one_line
+from hebench.errors import DataError
 from hebench.files import write_atomically
-from hebench.train.checkpoints import CheckpointRecord, complete_checkpoints, rotate, settle
+from hebench.train.checkpoints import (
+    CheckpointRecord,
+    complete_checkpoints,
+    named_failure,
+    read_checkpoint,
+    rotate,
+    settle,
+)
 from hebench.train.device import Backend, Batch
 from hebench.train.leak import check_leaks
 from hebench.train.objective import Objective
@@ -33,7 +39,6 @@ from hebench.train.packing import PADDING
 from hebench.train.settings import TrainingConfig
 
 LOG_NAME = "log.jsonl"
-_NO_WRITE = ("PytorchStreamWriter", "inline_container", "iostream error")  # torch.save's words
 _SAVING = ".saving.tmp"  # one name for all processes; swept with what else was cut off
 
 
@@ -126,7 +131,7 @@ class PackedTraining:
         mask = inputs.get("attention_mask")
         assert mask is None, "a mask is made here, by the backend's convention"
         assert not self.model.config.use_cache, "with a cache, positions are not looked at"
-        total, others = self.course.objective.total(model, self.course.backend.with_mask(inputs))
+        total, others = self.course.objective.total(model, inputs, self.course.backend)
         sums = {"loss_nats": total.detach()}
         sums.update({name: value.detach() for name, value in others.items()})
         self._unjudged.append((sums, inputs["row"]))
@@ -145,10 +150,14 @@ class PackedTraining:
 
     def _stop(self, what: str) -> None:
         kept = complete_checkpoints(self.course.out)
-        good = f"the last good checkpoint is {kept[-1].name}" if kept else "none was saved yet"
+        good, way = "none was saved yet", "begin"
+        if kept and (record := read_checkpoint(kept[-1])):
+            good = f"the last good checkpoint is {kept[-1].name}"
+            way = f"go on from it (as the model, with start_step={record.step})"
         raise DataError(
             f"{self.course.out}: step {self.step() + 1}: expected a finite loss and gradient, "
-            f"but {what}; {good}; look at the text of these rows, or lower the learning rate"
+            f"but {what}; {good}; look at the text of these rows, or {way} in another folder "
+            "with a lower learning_rate"
         )
 
     def _summed(self, values: torch.Tensor) -> torch.Tensor:
@@ -193,7 +202,7 @@ class PackedTraining:
             self._stop(f"the norm of the gradient at step {self.step()} is {float(norm)}")
         if course.first:
             path = course.out / LOG_NAME
-            with _named_failure(path, course.out), path.open("a", encoding="utf-8") as stream:
+            with named_failure(path), path.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(line) + "\n")
 
     def _get_output_dir(self, trial: Any = None) -> str:
@@ -205,7 +214,7 @@ class PackedTraining:
         folder = course.out / f"checkpoint-{self.step()}"
         saving = course.out / _SAVING
         record = course.record(self.step(), course.tokens, course.loss_nats, course.spent)
-        with _named_failure(folder, course.out):
+        with named_failure(folder), _removed(saving):
             if course.first:
                 shutil.rmtree(saving, ignore_errors=True)
                 saving.mkdir()
@@ -217,7 +226,6 @@ class PackedTraining:
                 (written,) = saving.iterdir()
                 (written / "training_args.bin").unlink(missing_ok=True)  # paths, pickled
                 settle(written, folder, record)
-                saving.rmdir()
                 rotate(course.out, course.config.keep)
             self._wait()
         self._logged = (course.tokens, time.perf_counter())  # a save is not slow training
@@ -301,18 +309,9 @@ def _cache_allowed(model: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _named_failure(path: Path, out: Path) -> Iterator[None]:
-    """Turn a failed write into a line that says what is left; a half-written checkpoint goes."""
+def _removed(saving: Path) -> Iterator[None]:
+    """Remove the folder of a save at its end: empty, or with what a failed one has written."""
     try:
         yield
-    except (OSError, SafetensorError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in _NO_WRITE):
-            raise  # another failure than torch.save's
-        shutil.rmtree(out / _SAVING, ignore_errors=True)
-        free = shutil.disk_usage(out).free
-        kept = complete_checkpoints(out)
-        good = f"goes on from {kept[-1].name}" if kept else "begins anew: none was saved yet"
-        raise CheckpointError(
-            f"{path}: expected to write it, found {one_line(error, 200)} and "
-            f"{free:,} bytes free; make room on the disk and run again, which {good}"
-        ) from error
+    finally:
+        shutil.rmtree(saving, ignore_errors=True)

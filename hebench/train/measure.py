@@ -12,7 +12,8 @@ a loss per token is not comparable, since longer tokens carry more.
 
 The overall figure is the mean over sources, each counted once, because the held-out text of one
 source may be much longer than another's. Its interval says what other documents *of these sources*
-would have given; a source that is one single document adds nothing to it.
+would have given; a source that is one single document adds nothing to it, and where all are, it is
+unknown: NaN.
 Letters: P passages.
 """
 
@@ -52,7 +53,7 @@ class Difference:
     """Bits per byte of one model minus another's, a mean over sources with its 95 % interval."""
 
     mean: float
-    low: float
+    low: float  # NaN, as `high`, where the interval is unknown
     high: float
 
 
@@ -141,7 +142,7 @@ def difference(a: Bits, b: Bits) -> Difference:
 
 
 def _over_sources(bits: Floats, of: Bits) -> tuple[float, float, float]:
-    """Return the mean over sources of bits per byte, and its 95 % interval.
+    """Return the mean over sources of bits per byte, and its 95 % interval: NaN if unknown.
 
     A source's figure is a ratio of sums; its error is that of the linearised ratio, summed within
     documents. The sources' errors add up, with Satterthwaite's degrees of freedom.
@@ -157,6 +158,8 @@ def _over_sources(bits: Floats, of: Bits) -> tuple[float, float, float]:
             variances.append(count / (count - 1) * float(left @ left) / size**2)
             freedom.append(count - 1)
     mean, total = float(np.mean(means)), float(np.sum(variances))
+    if not variances:  # each source is one document: nothing says how others would differ
+        return mean, math.nan, math.nan
     if total == 0:
         return mean, mean, mean
     parts = sum(v * v / f for v, f in zip(variances, freedom, strict=True))

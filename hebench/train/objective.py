@@ -14,16 +14,19 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from hebench.train.device import Batch, model_inputs
+from hebench.train.device import Backend, Batch, logits_of
 from hebench.train.packing import IGNORED
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """How many items a batch has; their summed loss, and further sums to log as means per item."""
+    """How many items a batch has; their summed loss, and further sums to log as means per item.
+
+    Batches come without a mask, which is the backend's.
+    """
 
     count: Callable[[Batch], torch.Tensor]
-    total: Callable[[Any, Batch], tuple[torch.Tensor, Mapping[str, torch.Tensor]]]
+    total: Callable[[Any, Batch, Backend], tuple[torch.Tensor, Mapping[str, torch.Tensor]]]
 
 
 def next_token_loss(logits: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -41,9 +44,10 @@ def _count_targets(batch: Batch) -> torch.Tensor:
     return (batch["labels"][:, 1:] != IGNORED).sum()
 
 
-def _total_next_token(model: Any, batch: Batch) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-    logits = model(**model_inputs(batch)).logits
-    return next_token_loss(logits)(batch["labels"]), {}
+def _total_next_token(
+    model: Any, batch: Batch, backend: Backend
+) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+    return next_token_loss(logits_of(model, batch, backend))(batch["labels"]), {}
 
 
 NEXT_TOKEN = Objective(count=_count_targets, total=_total_next_token)

@@ -25,7 +25,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from hebench.files import write_bytes_atomically
-from hebench.train.device import Backend, Batch, collate, model_inputs
+from hebench.train.device import Backend, Batch, collate, logits_of
 from hebench.train.packing import IGNORED, Piece, Row, best_fit, lay
 from hebench.train.settings import TrainingConfig
 
@@ -97,7 +97,7 @@ def write_references(
             batch = collate([rows[number] for number in numbers[start : start + micro_rows]])
             batch = {name: tensor.to(place) for name, tensor in batch.items()}
             with torch.no_grad(), torch.autocast(place.type, torch.bfloat16, enabled=bf16):
-                logits = model(**model_inputs(backend.with_mask(batch))).logits
+                logits = logits_of(model, batch, backend)
             logs = answer_logs(logits, batch, 2 * rows.most)
             found.append(logs.unflatten(1, (rows.most, 2)).cpu().numpy())
         stream = BytesIO()

@@ -75,6 +75,11 @@ class TrainingConfig:
                 "attention: backend gaudi keeps packed documents apart with eager attention "
                 f"only, found {self.attention}"
             )
+        if self.attention == "flash_attention_2" and self.precision != "bf16":
+            raise ConfigError(
+                "attention: flash_attention_2 computes in bf16, found precision "
+                f"{self.precision}; set precision=bf16, or another attention"
+            )
 
     def _check_schedule(self) -> None:
         if self.steps is not None and self.steps <= self.start_step:
@@ -100,10 +105,20 @@ class TrainingConfig:
         return self.global_rows // (self.micro_rows * self.world_size)
 
     def total_steps(self, rows: int) -> int:
-        """Return the last step's number where the data set has `rows` rows."""
+        """Return the last step's number where the data set has `rows` rows.
+
+        Raises ConfigError if the warm-up is longer.
+        """
         if self.steps is not None:
             return self.steps
-        return max(self.start_step + 1, math.ceil(self.passes * rows / self.global_rows))
+        total = max(self.start_step + 1, math.ceil(self.passes * rows / self.global_rows))
+        if self.warmup_steps > total:
+            raise ConfigError(
+                f"warmup_steps: expected at most the {total} steps that {rows} rows give "
+                f"(passes={self.passes:g}, global_rows={self.global_rows}), found "
+                f"{self.warmup_steps}; set fewer, or give more text"
+            )
+        return total
 
     def rate_factor(self, step: int, total: int) -> float:
         """Return the share of the peak learning rate, in [0, 1], for the step after `step`."""

@@ -78,11 +78,15 @@ def run(
             record=checkpoint_record("sft", out, config, inputs),
             callbacks=callbacks,
         )
-        final = final_model(job, fit, model, config.lora)
-        stop_at(final, int(rows[0]["input_ids"][rows[0]["labels"] >= 0][-1]))
         record = read_checkpoint(fit.checkpoint)
         assert record is not None, "the last step was saved"
-        job.export(out / "model", final, tokenizer, record)
+        end = int(rows[0]["input_ids"][rows[0]["labels"] >= 0][-1])
+        job.export(
+            out / "model",
+            lambda: stopping_at(end, final_model(job, fit, model, config.lora)),
+            tokenizer,
+            record,
+        )
         counts = json.loads((out / _COUNTS_NAME).read_text(encoding="utf-8"))
         return job.finish(
             {
@@ -126,13 +130,14 @@ def checkpoint_record(
     )
 
 
-def stop_at(model: Any, token: int) -> None:
-    """Make the model's generation stop at the token that ends an answer, besides its old stops."""
+def stopping_at(token: int, model: Any) -> Any:
+    """Return the model, whose generation stops at this token, too, that ends an answer."""
     settings = model.generation_config
     stops = settings.eos_token_id
     stops = [] if stops is None else [stops] if isinstance(stops, int) else list(stops)
     if token not in stops:
         settings.eos_token_id = [*stops, token]
+    return model
 
 
 def _write_rows(out: Path, data: Path, tokenizer: Any, training: TrainingConfig) -> None:

@@ -24,7 +24,8 @@ from typing import Any
 
 from hebench.config import plain
 from hebench.errors import ConfigError, DataError, one_line
-from hebench.files import require_writable, sha256_of_json, write_atomically
+from hebench.files import finite, require_writable, sha256_of_json, write_atomically
+from hebench.train.checkpoints import sweep
 
 STAGE_NAME = "stage.json"
 STAGE_SCHEMA = 1
@@ -78,8 +79,9 @@ def open_stage(
 ) -> Iterator[Stage]:
     """Give the stage folder `out`, locked for this process; it may be complete already.
 
-    config: the stage's dataclass. inputs: SHA-256 of what it reads, by name. Raises ConfigError
-    if another job holds the folder, or if it was begun with another configuration or input.
+    config: the stage's dataclass. inputs: SHA-256 of what it reads, by name. What writes that were
+    cut off have left in it is removed. Raises ConfigError if another job holds the folder, or if
+    it was begun with another configuration or input.
     """
     require_writable(out)
     with (out / ".lock").open("w") as lock:
@@ -89,6 +91,7 @@ def open_stage(
             raise ConfigError(
                 f"{out}: another job is at work in this folder; wait for it, or choose another"
             ) from error
+        sweep(out)
         wanted = StageRecord(
             stage=name,
             config=plain(config),
@@ -125,7 +128,7 @@ def read_stage(folder: Path) -> StageRecord | None:
 
 
 def _write(folder: Path, record: StageRecord) -> None:
-    text = json.dumps(asdict(record), ensure_ascii=False, indent=2)
+    text = json.dumps(finite(asdict(record)), ensure_ascii=False, indent=2, allow_nan=False)
     write_atomically(folder / STAGE_NAME, text + "\n")
 
 

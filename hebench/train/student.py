@@ -28,6 +28,7 @@ from hebench.train.passages import batches, prefix_id
 Mode = Literal["piece", "word", "sentence"]
 _WORD = re.compile(r"\S+")
 _TEACHER_TOKENS = 2048  # of one forward pass without gradients
+_BLOCK = 2**20  # bytes written at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,12 +133,12 @@ class TeacherStates:
         states: list[Any] = [np.zeros((0, self._states.shape[1]), np.float32)]
         tokens: list[int] = []
         for i in np.flatnonzero(self._known).tolist():
+            if len(tokens) >= count:
+                break
             text = self._texts[i]
             inside = [k for k, place in enumerate(text.new_places) if place + 1 < len(text.new)]
             states.append(self._states[self._span[i]][inside].astype(np.float32))
             tokens += [text.new[text.new_places[k] + 1] for k in inside]
-            if len(tokens) >= count:
-                break
         return Followed(
             states=torch.from_numpy(np.concatenate(states)),
             following=torch.tensor(tokens, dtype=torch.long),
@@ -148,7 +149,11 @@ def _mapped(path: Path, dtype: Any, shape: tuple[int, ...]) -> Any:
     """Return an array on disk, all zero where it is new or was of another shape."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     fresh = not path.is_file() or path.stat().st_size != size
-    return np.memmap(path, dtype=dtype, mode="w+" if fresh else "r+", shape=shape)
+    if fresh:  # all of it now: a disk that is full later would end the process without a word
+        with path.open("wb") as file:
+            for start in range(0, size, _BLOCK):
+                file.write(bytes(min(_BLOCK, size - start)))
+    return np.memmap(path, dtype=dtype, mode="r+", shape=shape)
 
 
 def aligned(text: str, old: Any, new: Any, mode: Mode) -> Aligned:

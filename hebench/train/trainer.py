@@ -5,7 +5,7 @@
             return job.record
         model, tokenizer = job.load(folder)
         fit = job.fit(model=model, tokenizer=tokenizer, dataset=rows, record=record)
-        job.export(out / "model", job.load(fit.checkpoint)[0], tokenizer, record)
+        job.export(out / "model", lambda: job.load(fit.checkpoint)[0], tokenizer, record)
         return job.finish({"steps": fit.step})
 
 Every process runs the same lines; the first alone holds the stage's lock and writes its files.
@@ -29,7 +29,6 @@ from hebench.train.checkpoints import (
     complete_checkpoints,
     read_checkpoint,
     save_model,
-    sweep,
 )
 from hebench.train.device import Backend
 from hebench.train.mixing import Ordered
@@ -68,10 +67,9 @@ class Job:
         self._arguments: Any = None
 
     def begin(self) -> None:
-        """Start threads and process group, and remove what an earlier job left unfinished."""
+        """Start threads and process group."""
         self._backend = device.open_backend(self.training)
         self._arguments = device.start(self.training, self._backend, self.out)
-        self.once(lambda: sweep(self.out))
 
     @property
     def backend(self) -> Backend:
@@ -90,9 +88,7 @@ class Job:
         Raises CheckpointError if there is none, or if it has fewer rows than the tokenizer pieces.
         """
         model = device.load_model(folder, self.backend.attention)
-        # Qwen's configuration names a window that it does not use.
-        used = getattr(model.config, "use_sliding_window", True)
-        window = getattr(model.config, "sliding_window", None) if used else None
+        window = device.sliding_window(model.config)
         self._backend = self.backend.for_window(window, self.training.row_tokens)
         try:
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -196,11 +192,17 @@ class Job:
             trainer.add_callback(callback)
         return trainer
 
-    def export(self, folder: Path, model: Any, tokenizer: Any, record: CheckpointRecord) -> None:
-        """Write a plain Hugging Face folder in the recipe's type; the first process does it."""
+    def export(
+        self, folder: Path, load: Callable[[], Any], tokenizer: Any, record: CheckpointRecord
+    ) -> None:
+        """Write a plain Hugging Face folder of the model that `load` returns, in the recipe's type.
+
+        The first process does it: it alone needs the whole model in its memory once more.
+        """
         kind = {"bf16": torch.bfloat16, "fp32": torch.float32}[self.training.export_dtype]
 
         def write() -> None:
+            model = load()
             model.config.use_cache = True
             save_model(folder, model.to(device="cpu", dtype=kind), tokenizer, record)
 
@@ -228,7 +230,7 @@ def open_job(
     Raises ConfigError as `open_stage` does, and where the launcher started other processes than
     asked; CheckpointError if the folder's checkpoints are those of another number of processes.
     """
-    _refuse_other_world(out, training)
+    refuse_other_world(out, training)
     with contextlib.ExitStack() as held:
         stage, record = None, read_stage(out)
         if device.rank() == 0:
@@ -268,7 +270,7 @@ def _recorder(
     return fill
 
 
-def _refuse_other_world(out: Path, training: TrainingConfig) -> None:
+def refuse_other_world(out: Path, training: TrainingConfig) -> None:
     """Refuse to resume on another number of processes, before anything is loaded."""
     for folder in complete_checkpoints(out)[-1:]:
         record = read_checkpoint(folder)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hebench.config import build
-from hebench.errors import ConfigError, DataError
+from hebench.errors import CheckpointError, ConfigError, DataError
 from hebench.train import calibrate
 from hebench.train.calibrate import CalibrateConfig, Tables, training_passages
 from hebench.train.checkpoints import read_checkpoint
@@ -105,7 +105,7 @@ def test_the_loss_is_that_of_the_model_itself(model, corpus):
     ids, targets = padded(rows, 1)
     labels = torch.cat([torch.full((3, 1), -100), targets], 1)
     expected = network(input_ids=ids, labels=labels, use_cache=False).loss
-    assert float(Tables(network).loss(ids, targets).detach()) == pytest.approx(
+    assert float(Tables(network).loss(network, ids, targets).detach()) == pytest.approx(
         float(expected.detach()), rel=1e-5
     )
 
@@ -119,8 +119,8 @@ def test_the_maps_are_in_the_tables_that_are_written(model, corpus):
             part.copy_(torch.randn(part.shape, generator=torch.Generator().manual_seed(0)) / 30)
         tables.reading.weight.mul_(1.01)
         tables.head.mul_(0.99)
-        trained = tables.loss(ids, targets)
-        written = Tables(tables.settle()).loss(ids, targets)
+        trained = tables.loss(network, ids, targets)
+        written = Tables(tables.settle(network)).loss(network, ids, targets)
     assert float(written) == pytest.approx(float(trained), rel=1e-5)
 
 
@@ -144,7 +144,7 @@ def test_gemma_s_scaled_rows_and_capped_logits_give_the_model_s_own_loss():
     ids, targets = padded([[2, 7, 9, 30], [2, 5, 11]], 2)
     labels = torch.cat([torch.full((2, 1), -100), targets], 1)
     expected = network(input_ids=ids, labels=labels, use_cache=False).loss
-    assert float(Tables(network).loss(ids, targets).detach()) == pytest.approx(
+    assert float(Tables(network).loss(network, ids, targets).detach()) == pytest.approx(
         float(expected.detach()), rel=1e-5
     )
 
@@ -182,13 +182,71 @@ def test_a_run_that_was_cut_off_ends_as_the_unbroken_one(model, corpus, tmp_path
     assert again.metrics["bits_per_byte.he"] == whole.metrics["bits_per_byte.he"]
 
 
-def test_a_bf16_body_trains_float32_tables(model, corpus, tmp_path):
+def test_a_bf16_body_rounds_nothing_of_what_is_saved(model, corpus, tmp_path):
     record = calibrate.run(
-        config(precision="bf16", steps=10), model=model, corpus=corpus, out=tmp_path / "out"
+        config(precision="bf16", steps=3), model=model, corpus=corpus, out=tmp_path / "out"
     )
     assert record.metrics["bits_per_byte.he"] < record.metrics["bits_per_byte_before.he"]
-    tables = Tables(open_model(model, "bf16"))
-    assert {weights.dtype for weights in tables.parameters()} == {torch.float32}
+    before, after = open_model(model, "fp32"), open_model(tmp_path / "out" / "model", "fp32")
+    occurring = torch.zeros(len(before.get_input_embeddings().weight), dtype=torch.bool)
+    for row in rows_of(corpus, open_tokenizer(model)):
+        occurring[row] = True
+    for name, weights in before.state_dict().items():
+        found = after.state_dict()[name]
+        if name == "model.embed_tokens.weight":
+            assert torch.equal(weights[~occurring], found[~occurring])
+        elif name == "lm_head.weight":
+            assert not torch.equal(found, found.bfloat16().float())
+        else:
+            assert torch.equal(weights, found), name
+
+
+def test_the_body_trains_in_the_precision_asked_for_and_the_tables_in_float32(
+    model, corpus, tmp_path, monkeypatch
+):
+    seen = []
+    loss = Tables.loss
+
+    def watched(self, network, ids, targets):
+        seen.append((network.dtype, {weights.dtype for weights in self.parameters()}))
+        return loss(self, network, ids, targets)
+
+    monkeypatch.setattr(Tables, "loss", watched)
+    calibrate.run(
+        config(precision="bf16", steps=1), model=model, corpus=corpus, out=tmp_path / "out"
+    )
+    assert seen == [(torch.bfloat16, {torch.float32})]
+
+
+def small(kind, **settings):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    sizes = dict(zip(("hidden_size", "intermediate_size"), (32, 48), strict=True))
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "num_hidden_layers": 1}
+    torch.manual_seed(0)
+    found = AutoConfig.for_model(kind, vocab_size=50, **sizes, **heads, **settings)
+    return AutoModelForCausalLM.from_config(found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("granite", {"logits_scaling": 8.0}),
+        ("cohere", {"logit_scale": 0.0625}),
+        ("phi", {}),  # a head with a bias
+    ],
+)
+def test_a_model_whose_head_is_no_plain_one_is_refused_before_training(
+    kind, settings, corpus, tiny_tokenizer, tmp_path
+):
+    network = small(kind, pad_token_id=0, **settings)
+    if kind == "phi":
+        torch.nn.init.normal_(network.lm_head.bias)
+    network.resize_token_embeddings(len(tiny_tokenizer))
+    network.save_pretrained(tmp_path / "model")
+    tiny_tokenizer.save_pretrained(tmp_path / "model")
+    with pytest.raises(CheckpointError, match="own are .* away .*calibrate cannot train its head"):
+        calibrate.run(config(), model=tmp_path / "model", corpus=corpus, out=tmp_path / "out")
 
 
 def test_a_language_without_text_is_refused(model, corpus, tmp_path):

@@ -1,5 +1,8 @@
 import json
+import resource
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,10 +54,51 @@ def test_a_save_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
         _write(work, "half")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(
+        CheckpointError, match="checkpoint-1: expected to write it, .*No space left"
+    ):
         publish(tmp_path / "checkpoint-1", full, CheckpointRecord(stage="pretrain", step=1))
     assert names(tmp_path) == ["checkpoint-1"]
     assert (tmp_path / "checkpoint-1" / "model.safetensors").read_text() == "old"
+
+
+@pytest.mark.parametrize("step", [None, 4])
+def test_a_full_disk_is_one_line_whoever_writes(
+    tmp_path: Path, tiny_model_folder: Callable[..., Path], step: int | None
+) -> None:
+    """A limit on file sizes stands for the disk."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    given = tiny_model_folder(tmp_path / "given")
+    parts = [kind.from_pretrained(given) for kind in (AutoModelForCausalLM, AutoTokenizer)]
+    run = tmp_path / "run"
+    if step is not None:
+        saved(run, step)
+    record = CheckpointRecord(stage="distil")
+    message = limited(lambda: checkpoints.save_model(run / "model", *parts, record))
+    assert message.startswith(f"{run / 'model'}: expected to write it, found ")
+    assert message.endswith("run again" + (f", which goes on from checkpoint-{step}" * bool(step)))
+    assert names(run) == [f"checkpoint-{step}"] * bool(step)
+
+
+def limited(write: Callable[[], Any]) -> str:
+    """Return what is said where no file can be longer than 100,000 bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(CheckpointError) as caught:
+            write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    return str(caught.value)
+
+
+def test_another_failure_than_a_write_s_is_not_taken_for_one(tmp_path: Path) -> None:
+    def broken(work: Path) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        publish(tmp_path / "model", broken, CheckpointRecord(stage="distil"))
 
 
 @pytest.mark.parametrize("moment", ["mark_complete", "discard", "_sync"])

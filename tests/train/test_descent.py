@@ -1,4 +1,5 @@
 import math
+import resource
 
 import pytest
 import torch
@@ -66,7 +67,7 @@ def test_a_loss_that_is_no_number_stops_with_the_last_good_state_kept(tmp_path):
     row, table, optimisers = parts()
     path = tmp_path / "p.pt"
     descent = Descent(path, limits(save_seconds=1e-9), optimisers, {"row": row, "table": table})
-    with pytest.raises(DataError, match=r"step 3, item 3: expected a finite loss, found nan"):
+    with pytest.raises(DataError, match=r"step 3, item 3: expected .*, found nan.* another folder"):
         for step in descent.steps("test"):
             factor = math.nan if step == 3 else 1.0
             picked = torch.nn.functional.embedding(torch.tensor([0]), table, sparse=True)
@@ -75,6 +76,35 @@ def test_a_loss_that_is_no_number_stops_with_the_last_good_state_kept(tmp_path):
     assert saved["step"] == 3
     assert torch.isfinite(saved["tables"]["row"]).all()
     assert torch.equal(saved["tables"]["row"], row)
+
+
+def test_a_full_disk_is_one_line_and_the_state_before_is_kept(tmp_path):
+    """A limit on file sizes stands for the disk."""
+    path = tmp_path / "p.pt"
+    _, _, _, descent = walk(path)
+    kept = path.read_bytes()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, before[1]))
+    try:
+        with pytest.raises(
+            CheckpointError, match=r"p\.pt: expected to write it, found .* run again"
+        ):
+            descent.save()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == kept
+    assert [found.name for found in tmp_path.iterdir()] == ["p.pt"]
+
+
+def test_a_save_that_was_cut_off_is_known_by_its_name_to_what_sweeps(tmp_path, monkeypatch):
+    def killed(state, stream):
+        (left,) = tmp_path.iterdir()
+        assert left.match(".p.pt.*.tmp")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        walk(tmp_path / "p.pt")
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive"])

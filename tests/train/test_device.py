@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hebench.errors import CheckpointError, ConfigError
 from hebench.train import device
-from hebench.train.device import Backend, attention_mask, collate, model_inputs
+from hebench.train.device import Backend, attention_mask, collate, logits_of
 from hebench.train.objective import NEXT_TOKEN
 from hebench.train.packing import IGNORED, PADDING, Piece, lay
 from tests.train.made_rows import training
@@ -106,11 +106,33 @@ def test_packed_logits_are_those_of_the_documents_alone(
     packs = [pieces_of([9, 1, 20, 2, 13]), pieces_of([40, 3, 1, 1], seed=1)]
     batch = collate([lay(pack, 48, padding_id=0) for pack in packs])
     with torch.no_grad():
-        packed = model(**model_inputs(backend_of(attention, convention).with_mask(batch))).logits
+        packed = logits_of(model, batch, backend_of(attention, convention))
         for row, pack in enumerate(packs):
             for number, piece in enumerate(pack):
                 own = batch["document_ids"][row] == number
                 torch.testing.assert_close(packed[row][own], alone(model, piece), atol=1e-5, rtol=0)
+
+
+def test_for_flash_attention_rows_are_one_row_whose_logits_are_those_of_the_rows_alone(
+    tiny_model_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Flash attention finds documents by positions in one row only; here sdpa stands for it."""
+    model = device.load_model(tiny_model_folder(tmp_path, kind="mistral"), "sdpa").eval()
+    packs = [pieces_of([9, 1, 20, 2, 13]), pieces_of([40, 3, 1, 1], seed=1), pieces_of([48])]
+    batch = collate([{**lay(pack, 48, padding_id=0), "row": np.array(0)} for pack in packs])
+    seen: list[dict[str, Any]] = []
+    model.register_forward_pre_hook(
+        lambda _, args, inputs: seen.append(inputs) or None, with_kwargs=True
+    )
+    with torch.no_grad():
+        found = logits_of(model, batch, backend_of("flash_attention_2", "positions"))
+        for row in range(3):
+            one = {name: tensor[row : row + 1] for name, tensor in batch.items()}
+            expected = logits_of(model, one, backend_of("sdpa", "positions"))
+            torch.testing.assert_close(found[row : row + 1], expected, atol=1e-5, rtol=0)
+    assert seen[0]["input_ids"].shape == (1, 144)
+    assert seen[0]["position_ids"][0, ::48].tolist() == [0, 0, 0]
+    assert "attention_mask" not in seen[0]
 
 
 def test_the_mask_keeps_documents_apart_under_a_sliding_window_too(
@@ -123,7 +145,7 @@ def test_the_mask_keeps_documents_apart_under_a_sliding_window_too(
     pack = pieces_of([20, 17])
     batch = collate([lay(pack, 40, padding_id=0)])
     with torch.no_grad():
-        packed = model(**model_inputs(backend.with_mask(batch))).logits[0]
+        packed = logits_of(model, batch, backend)[0]
         for number, piece in enumerate(pack):
             own = batch["document_ids"][0] == number
             torch.testing.assert_close(packed[own], alone(model, piece), atol=1e-5, rtol=0)
@@ -138,12 +160,12 @@ def test_the_order_of_documents_in_a_row_leaves_their_losses(
     pack = pieces_of([9, 2, 20, 13])
 
     def losses(order: list[int]) -> list[float]:
-        batch = backend.with_mask(collate([lay([pack[i] for i in order], 48, padding_id=0)]))
+        batch = collate([lay([pack[i] for i in order], 48, padding_id=0)])
         found = {}
         for place, index in enumerate(order):
             own = batch["document_ids"] == place
             labels = torch.where(own, batch["labels"], IGNORED)
-            total, _ = NEXT_TOKEN.total(model, {**batch, "labels": labels})
+            total, _ = NEXT_TOKEN.total(model, {**batch, "labels": labels}, backend)
             found[index] = float(total)
         return [found[index] for index in range(len(pack))]
 
@@ -156,9 +178,9 @@ def test_the_objective_is_the_mean_loss_of_the_documents_alone(
 ) -> None:
     model = device.load_model(tiny_model_folder(tmp_path), "sdpa").eval()
     pack = pieces_of([9, 2, 20])
-    batch = backend_of("sdpa", "bool").with_mask(collate([lay(pack, 40, padding_id=0)]))
+    batch = collate([lay(pack, 40, padding_id=0)])
     with torch.no_grad():
-        total, others = NEXT_TOKEN.total(model, batch)
+        total, others = NEXT_TOKEN.total(model, batch, backend_of("sdpa", "bool"))
         expected = sum(
             float(
                 torch.nn.functional.cross_entropy(
@@ -176,9 +198,9 @@ def test_a_row_of_padding_alone_gives_finite_numbers(
     tiny_model_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     model = device.load_model(tiny_model_folder(tmp_path), "sdpa").eval()
-    batch = backend_of("sdpa", "bool").with_mask(collate([lay([], 16, padding_id=0)]))
+    batch = collate([lay([], 16, padding_id=0)])
     assert (batch["document_ids"] == PADDING).all()
-    assert torch.isfinite(model(**model_inputs(batch)).logits).all()
+    assert torch.isfinite(logits_of(model, batch, backend_of("sdpa", "bool"))).all()
 
 
 @pytest.mark.parametrize(
@@ -204,7 +226,11 @@ def test_a_backend_that_is_not_here_is_refused(
     [
         ({}, "sdpa", "bool"),
         ({"attention": "eager"}, "eager", "additive"),
-        ({"attention": "flash_attention_2"}, "flash_attention_2", "positions"),
+        (
+            {"attention": "flash_attention_2", "precision": "bf16"},
+            "flash_attention_2",
+            "positions",
+        ),
     ],
 )
 def test_the_mask_follows_from_backend_and_attention(
@@ -214,10 +240,21 @@ def test_the_mask_follows_from_backend_and_attention(
     assert (backend.attention, backend.convention) == (attention, convention)
 
 
+@pytest.mark.parametrize(
+    ("precision", "attention"), [("bf16", "flash_attention_2"), ("fp32", "sdpa")]
+)
+def test_flash_attention_is_chosen_where_it_is_there_and_computes_in_the_precision(
+    monkeypatch: pytest.MonkeyPatch, precision: str, attention: str
+) -> None:
+    monkeypatch.setattr(device.importlib.util, "find_spec", lambda name: name)
+    config = training(backend="cuda", precision=precision)
+    assert device.plan_backend(config).attention == attention
+
+
 def test_gaudi_trains_with_eager_attention_and_a_mask_of_ones_and_zeros(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(device, "_lacking", lambda name: "")
+    monkeypatch.setattr(device, "lacking", lambda name: "")
     backend = device.open_backend(training(backend="gaudi"))
     assert (backend.attention, backend.convention) == ("eager", "zero_one")
 

@@ -97,6 +97,8 @@ def test_new_rows_come_near_the_teacher_and_old_rows_keep_their_bits(given_folde
     assert read_checkpoint(tmp_path / "out" / "model").stage == "distil"
     tokenizer = open_tokenizer(tmp_path / "out" / "model")
     assert len(tokenizer(" הילדה קוראת").input_ids) == 2
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert left == {".lock", "stage.json", "model"}
 
 
 def test_the_optimiser_holds_the_new_rows_and_nothing_else(given_folders, tmp_path, monkeypatch):
@@ -195,6 +197,7 @@ def test_known_states_of_the_teacher_are_given_with_the_new_token_after_each(
         expected
     )
     assert len(states.followed(1).following) == len(first.new_places) - 1
+    assert states.followed(0).states.shape == (0, 4)
 
 
 def test_text_in_other_languages_is_heard_for_the_head_and_known_to_the_record(
@@ -238,6 +241,29 @@ def test_the_head_s_new_rows_are_worked_out_or_mean_and_the_rest_is_the_same(
     assert torch.equal(head[count:], initial_rows(head[:count], new_pieces(old, new, count)))
     bits = [record.metrics["bits_per_byte"] for record in records]
     assert bits[1] < bits[0] - 0.03
+
+
+def test_a_head_that_is_no_plain_one_is_not_worked_out_but_may_get_mean_rows(
+    given_folders, tiny_tokenizer, tmp_path
+):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    settings = json.loads((given_folders["model"] / "config.json").read_text())
+    (folder := tmp_path / "model").mkdir()
+    kept = {name: settings[name] for name in settings if "type" not in name and "arch" not in name}
+    granite = AutoConfig.for_model("granite", **kept, logits_scaling=8.0)
+    AutoModelForCausalLM.from_config(granite).save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    folders = given_folders | {"model": folder}
+    with pytest.raises(CheckpointError, match="distil with writing: teacher cannot train its head"):
+        distil.run(config(), **folders, out=tmp_path / "teacher")
+    distil.run(config(steps=1, writing="mean"), **folders, out=tmp_path / "mean")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_plain_head_is_known_for_one_in_either_precision(given_folders, precision):
+    tokenizers = [open_tokenizer(given_folders[name]) for name in ("model", "tokenizer")]
+    distil.open_student(config(precision=precision), given_folders["model"], tokenizers)
 
 
 def test_a_tokenizer_that_is_no_extension_is_refused(given_folders, tmp_path):

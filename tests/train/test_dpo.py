@@ -200,8 +200,8 @@ def test_the_loss_is_that_of_the_definition(rows: PairRows, model: Path) -> None
         margins.append(chosen - rejected)
         losses.append(math.log1p(math.exp(-(chosen - rejected))))
     objective = preference_objective(beta)
-    batch = CPU.with_mask(collate([rows[index] for index in range(len(rows))]))
-    total, logged = objective.total(network, batch)
+    batch = collate([rows[index] for index in range(len(rows))])
+    total, logged = objective.total(network, batch, CPU)
     assert objective.count(batch) == len(rows.pairs)
     assert total.item() == pytest.approx(sum(losses), rel=1e-4)
     assert logged["margin"].item() == pytest.approx(sum(margins), rel=1e-3)
@@ -242,7 +242,9 @@ def test_a_run_cut_off_goes_on_to_the_same_numbers(
     cut, wanted = tmp_path / "cut", config(lora=lora)
     with pytest.raises(KeyboardInterrupt):
         dpo.run(wanted, model=model, data=data, out=cut, callbacks=[Cut()])
+    (cut / "reference" / ".rows-00000000.npy.abc.tmp").write_text("half")
     dpo.run(wanted, model=model, data=data, out=cut)
+    assert [path.name for path in (cut / "reference").iterdir()] == ["rows-00000000.npy"]
     found = [line["loss_nats"] for line in log(cut)]
     if lora is None:
         assert found == [line["loss_nats"] for line in log(done)]

@@ -74,6 +74,24 @@ def test_a_right_mask_passes(folder: Path, attention: str, convention: Any, trai
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+def test_a_model_that_finds_documents_by_positions_in_one_row_only_passes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As transformers' flash attention does, which is not on every machine."""
+    model = device.load_model(folder, "sdpa")
+    forward = model.forward
+
+    def one_row_only(**inputs: Any) -> Any:
+        if len(inputs["position_ids"]) > 1:
+            inputs.pop("position_ids")
+        return forward(**inputs)
+
+    monkeypatch.setattr(model, "forward", one_row_only)
+    check_leaks(model, Backend(name="cuda", attention="flash_attention_2", convention="positions"))
+    with pytest.raises(ConfigError, match="packed documents see each other"):
+        check_leaks(model, Backend(name="cpu", attention="sdpa", convention="positions"))
+
+
 @pytest.mark.parametrize(
     ("attention", "convention"),
     [("eager", "bool"), ("sdpa", "zero_one"), ("eager", "zero_one")],

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from hebench.errors import DataError
 from hebench.train.frozen import final_states, open_model
-from hebench.train.measure import Bits, bits_of, difference, nearness, padded, summary
+from hebench.train.measure import (
+    Bits,
+    Difference,
+    bits_of,
+    difference,
+    nearness,
+    padded,
+    summary,
+)
 from hebench.train.passages import Passage
 
 
@@ -107,9 +115,17 @@ def test_a_paired_difference_is_surer_than_two_means():
         difference(better, made([1], [1], "a", "1"))
 
 
-def test_a_single_document_has_no_interval():
-    found = summary(made([10, 12], [8, 8], "aa", "11"))
-    assert found["bits_per_byte_low"] == found["bits_per_byte_high"] == found["bits_per_byte"]
+def test_where_each_source_is_one_document_the_interval_is_unknown_and_not_nothing():
+    one = made([10, 12, 9], [8, 8, 8], "aab", "112")
+    found = summary(one)
+    assert found["bits_per_byte"] == pytest.approx(1.25)
+    assert math.isnan(found["bits_per_byte_low"]) and math.isnan(found["bits_per_byte_high"])
+    assert math.isnan(difference(one, one).low)
+
+
+def test_documents_that_do_not_differ_have_an_interval_of_no_width():
+    same = made([10, 10], [8, 8], "aa", "12")
+    assert difference(same, same) == Difference(mean=0, low=0, high=0)
 
 
 def test_nearness_is_zero_for_the_teacher_and_one_for_its_mean():

@@ -22,6 +22,7 @@ from tests.train.made_rows import training
         ({"weight_decay": -0.1}, "weight_decay: expected 0 or more"),
         ({"adam_beta2": 1.0}, "adam_beta2: expected from 0 to 1"),
         ({"backend": "gaudi", "attention": "sdpa"}, "with eager attention only, found sdpa"),
+        ({"attention": "flash_attention_2"}, "flash_attention_2 computes in bf16, found .* fp32"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(
@@ -63,6 +64,13 @@ def test_without_a_number_of_steps_it_is_passes_over_the_rows(
     changes: dict[str, Any], rows: int, steps: int
 ) -> None:
     assert training(**changes).total_steps(rows) == steps
+
+
+def test_a_warm_up_longer_than_the_passes_over_the_rows_is_refused() -> None:
+    config = training(steps=None, warmup_steps=10)
+    assert config.total_steps(40) == 10
+    with pytest.raises(ConfigError, match=r"at most the 9 steps that 36 rows give .*, found 10;"):
+        config.total_steps(36)
 
 
 def test_rows_of_a_step_are_accumulated_by_each_process() -> None:

@@ -14,10 +14,11 @@ from hebench.errors import ConfigError, DataError
 from hebench.train import sft
 from hebench.train.adapters import Lora, adapted, trained_parameters, with_adapters
 from hebench.train.checkpoints import read_checkpoint
-from hebench.train.device import collate, model_inputs
+from hebench.train.device import Backend, collate, logits_of
 from hebench.train.packing import Rows
 from hebench.train.sft import SftConfig
 from hebench.train.stage import read_stage
+from hebench.train.trainer import Job
 
 TRAINING = {
     "backend": "cpu",
@@ -178,7 +179,8 @@ def test_lora_trains_every_linear_layer_but_the_output_and_merges_exactly(
     network = AutoModelForCausalLM.from_pretrained(model)
     apart = with_adapters(network, out / record.metrics["checkpoint"])
     merged = AutoModelForCausalLM.from_pretrained(out / "model")
-    first, second = (each.eval()(**model_inputs(batch)).logits for each in (apart, merged))
+    backend = Backend(name="cpu", attention="sdpa", convention="bool")
+    first, second = (logits_of(each.eval(), batch, backend) for each in (apart, merged))
     assert torch.allclose(first, second, atol=1e-4)  # of logits up to 6; fp32
 
 
@@ -206,6 +208,30 @@ def test_conversations_longer_than_a_row_are_left_out_and_counted(
     with pytest.raises(DataError, match="at most row_tokens = 96 tokens, found 1 that are longer"):
         sft.run(config(), model=model, data=path, out=tmp_path / "none")
     assert not (tmp_path / "none" / "rows").exists()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_only_the_first_process_loads_the_model_that_is_exported(
+    rank: int, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    fit, load = Job.fit, Job.load
+
+    def fit_then_be_of_rank(job: Job, **parts: Any) -> Any:
+        found = fit(job, **parts)
+        monkeypatch.setenv("RANK", str(rank))
+        return found
+
+    def seen(job: Job, folder: Path) -> Any:
+        loaded.append(folder.name)
+        return load(job, folder)
+
+    monkeypatch.setattr(Job, "fit", fit_then_be_of_rank)
+    monkeypatch.setattr(Job, "load", seen)
+    monkeypatch.setattr(Job, "finish", lambda job, metrics: job.record)
+    sft.run(config(training={"steps": 1}), model=model, data=data, out=tmp_path)
+    assert loaded == ["tiny", "checkpoint-1"][: 2 - rank]
+    assert (tmp_path / "model").exists() == (rank == 0)
 
 
 def test_other_data_in_the_same_folder_is_refused(done: Path, model: Path, tmp_path: Path) -> None:

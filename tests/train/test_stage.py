@@ -62,6 +62,18 @@ def test_a_stage_that_was_cut_off_is_opened_again_unfinished(tmp_path: Path) -> 
         assert stage.finish({}).finished
 
 
+def test_what_killed_writes_left_is_removed_by_the_next_job(tmp_path: Path) -> None:
+    (tmp_path / ".progress.pt.abc.tmp").write_text("half")
+    (tmp_path / ".model.abc.tmp").mkdir()
+    (tmp_path / ".model.abc.tmp" / "model.safetensors").write_text("half")
+    with open_stage(tmp_path, "distil", Config(), INPUTS):
+        (tmp_path / ".stage.json.abc.tmp").write_text("at work")
+        with pytest.raises(ConfigError), open_stage(tmp_path, "distil", Config(), INPUTS):
+            pass
+        left = {path.name for path in tmp_path.iterdir()}
+    assert left == {".lock", "stage.json", ".stage.json.abc.tmp"}
+
+
 @pytest.mark.parametrize(
     ("name", "config", "inputs", "difference"),
     [

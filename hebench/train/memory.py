@@ -1,0 +1,111 @@
+"""Memory: what a training needs on each device, worked out from `config.json` before it starts.
+
+    >>> network = without_weights(Path("mistral-7b"))
+    >>> memory_bytes(training, backend, network, lora=None)["optimiser"] / GIB
+    1.69
+
+Weights, gradients and optimiser are those of Rajbhandari et al. 2020 (ZeRO, section 3): AdamW
+keeps fp32 weights and two fp32 moments, 12 bytes a trained parameter under DeepSpeed, and the
+stages divide, in this order, the optimiser, the gradients and the weights over the processes.
+Activations are those of Korthikanti et al. 2022 (equation 2) for a layer of the usual widths.
+What the allocator leaves unused, the libraries' own buffers and the gathered weights of stage 3
+are not in it: take an estimate near a device's size for too much.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hebench.errors import CheckpointError, one_line
+from hebench.train.adapters import Lora, adapted, trained_parameters
+from hebench.train.device import Backend
+from hebench.train.settings import TrainingConfig
+
+GIB = 2**30
+
+
+def without_weights(folder: Path, *, new_pieces: int = 0) -> Any:
+    """Return the causal model that a folder's `config.json` describes, on torch's meta device.
+
+    new_pieces: rows by which both of its tables are to grow, untied. Raises CheckpointError.
+    """
+    import transformers
+
+    if not (folder / "config.json").is_file():  # transformers would ask the Hub
+        raise CheckpointError(f"{folder}: expected a model folder, found no config.json")
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder)
+        if new_pieces:
+            config.get_text_config().vocab_size += new_pieces
+            config.tie_word_embeddings = False
+        with torch.device("meta"):
+            return transformers.AutoModelForCausalLM.from_config(config)
+    except (OSError, ValueError, ImportError) as error:
+        raise CheckpointError(
+            f"{folder}: expected a causal language model, found {one_line(error)}; "
+            "give a Hugging Face folder"
+        ) from error
+
+
+def parameters(network: Any) -> int:
+    """Return how many numbers a model has, tied tables counted once."""
+    return sum(weight.numel() for weight in network.parameters())
+
+
+def memory_bytes(
+    config: TrainingConfig, backend: Backend, network: Any, lora: Lora | None
+) -> dict[str, float]:
+    """Return the bytes on each device by part, at the moment when they are most.
+
+    network: of `without_weights`; where there are adapters it has them afterwards.
+    """
+    sizes = network.config.get_text_config()
+    whole = parameters(network)
+    with torch.device("meta"):
+        trained = trained_parameters(adapted(network, lora, config.seed))
+    adapters = 0 if lora is None else trained
+    return {
+        **_state_bytes(config, whole + adapters, trained),
+        "activations": _activation_bytes(config, backend, sizes),
+        "logits": _logit_bytes(config, sizes.vocab_size),
+    }
+
+
+def _state_bytes(config: TrainingConfig, whole: int, trained: int) -> dict[str, float]:
+    """Return weights, gradients, optimiser and copies of `whole` and `trained` parameters."""
+    short = config.precision == "bf16"
+    if not config.zero_stage:  # weights in fp32, and arithmetic in bf16 on copies of them
+        bucketed = 4 * trained if config.world_size > 1 else 0  # DDP sends gradients from a copy
+        return {
+            "weights": 4 * whole,
+            "gradients": 4 * trained,
+            "optimiser": 8 * trained,  # the weights are the fp32 ones already
+            "copies": (2 * whole if short else 0) + bucketed,
+        }
+    width = 2 if short else 4
+    shares = [config.world_size if config.zero_stage >= stage else 1 for stage in (1, 2, 3)]
+    return {
+        "weights": width * whole / shares[2],
+        "gradients": width * trained / shares[1],
+        "optimiser": 12 * trained / shares[0],
+    }
+
+
+def _activation_bytes(config: TrainingConfig, backend: Backend, sizes: Any) -> float:
+    """Return what the layers keep for the backward pass of one batch."""
+    width = 2 if config.precision == "bf16" else 4
+    tokens = config.micro_rows * config.row_tokens
+    values = 17 * tokens * sizes.hidden_size
+    if backend.attention == "eager":  # which alone keeps weights of every token for every other
+        values += 2.5 * sizes.num_attention_heads * tokens * config.row_tokens
+    layers = sizes.num_hidden_layers
+    if config.activation_checkpointing:  # every layer's input, and all of one layer
+        return float(width * (tokens * sizes.hidden_size * layers + values))
+    return float(width * values * layers)
+
+
+def _logit_bytes(config: TrainingConfig, vocabulary: int) -> int:
+    """Return logits and their gradient as computed, and three fp32 copies within the loss."""
+    width = 2 if config.precision == "bf16" else 4
+    return (2 * width + 12) * config.micro_rows * config.row_tokens * vocabulary
