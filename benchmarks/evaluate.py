@@ -143,8 +143,11 @@ def measured(side: str, job: dict[str, Any], out: Path) -> None:
             sys.argv += ["--log_samples", "--output_path", str(out)]
             if job["split"]:
                 sys.argv += ["--metadata", json.dumps({"split": job["split"]})]
-        with contextlib.suppress(SystemExit):
+        try:
             main()
+        except SystemExit as end:
+            if end.code:
+                raise
     (out / "measured.json").write_text(json.dumps(found), encoding="utf-8")
 
 

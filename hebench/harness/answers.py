@@ -11,7 +11,7 @@ from lm_eval.api.model import LM, CacheHook
 from tqdm import tqdm
 
 from hebench.errors import ConfigError, DataError
-from hebench.files import read_jsonl, sha256_of_json
+from hebench.files import sha256_of_json
 
 ANSWERS_NAME = "answers.jsonl"
 _SPECIAL_TOKENS = 16  # more than any tokenizer adds to a text
@@ -23,9 +23,10 @@ class AnswerLog(CacheHook):  # type: ignore[misc]
 
     A line is `{"key": ..., "answer": ...}`; the key is a hash of the task's name and version, the
     kind of request, and all that it holds: prompt, answer to score, settings of generation. The
-    first line holds the settings of the run, hashes of the model among them. Processes that share
-    a run write a file each and read all. A last line that a crash cut short is asked again.
-    Raises ConfigError if a file belongs to other settings.
+    answer of a server is `{"text": ..., "served": ...}`: null where it withheld one, and the name
+    that it answered under. The first line holds the settings of the run, hashes of the model among
+    them. Processes that share a run write a file each and read all. A last line that a crash cut
+    short is asked again. Raises ConfigError if a file belongs to other settings.
     """
 
     def __init__(
@@ -37,7 +38,8 @@ class AnswerLog(CacheHook):  # type: ignore[misc]
         self._awaited: dict[str, set[str]] = {}  # keys by what the model sees of them
         self._bar: tqdm[Any] | None = None
         self._path, self._versions = path, versions
-        self.reused = self.failed = self.truncated = self.total = 0
+        self.reused = self.failed = self.truncated = 0
+        self.served: set[str] = set()  # the names under which a server gave what was asked for
         own = path.with_stem(f"{path.stem}.{rank}") if rank else path
         for found in self._files():
             self._read(found, settings, mend=found == own)
@@ -55,10 +57,12 @@ class AnswerLog(CacheHook):  # type: ignore[misc]
 
     def merge(self) -> None:
         """Move the answers of the other processes, which are done, into the one file."""
+        own = {record["key"] for record in _records(self._path)[1:]}
         for found in self._files():
             if found != self._path:
-                for _, record in list(read_jsonl(found))[1:]:
-                    self._keep(record["key"], record["answer"])
+                for record in _records(found)[1:]:
+                    if record["key"] not in own:
+                        self._append(record)
                 found.unlink()
 
     def add_partial(self, attr: str, req: Any, res: Any) -> None:
@@ -82,7 +86,6 @@ class AnswerLog(CacheHook):  # type: ignore[misc]
                 self._awaited.setdefault(content, set()).add(key)
         # Processes that share a run are given the last request again until all have as many.
         once = {id(request): key for request, key in zip(requests, keys, strict=True)}
-        self.total += len(once)
         self.reused += sum(key in self._answers for key in once.values())
         if missing:
             # disable=None: a bar on a terminal, nothing in a log file. The model's own bar is
@@ -90,9 +93,10 @@ class AnswerLog(CacheHook):  # type: ignore[misc]
             with tqdm(total=len(missing), desc=kind, unit="request", disable=None) as self._bar:
                 for request, answer in zip(missing, ask(missing, disable_tqdm=True), strict=True):
                     self.add_partial(kind, request.args, answer)
-        self.failed += sum(is_nan(self._answers[key]) for key in once.values())
-        answers = [self._answers[key] for key in keys]
-        return [tuple(value) if isinstance(value, list) else value for value in answers]
+        used = [self._answers[key] for key in once.values()]
+        self.served |= {answer["served"] for answer in used if isinstance(answer, dict)}
+        self.failed += sum(map(_is_failure, used))
+        return [_as_given(self._answers[key]) for key in keys]
 
     def _files(self) -> list[Path]:
         return sorted(self._path.parent.glob(f"{self._path.stem}*{self._path.suffix}"))
@@ -107,14 +111,7 @@ class AnswerLog(CacheHook):  # type: ignore[misc]
         self._stream.flush()
 
     def _read(self, path: Path, settings: dict[str, Any], *, mend: bool) -> None:
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if mend and len(whole) < len(content):
-            os.truncate(path, len(whole))
-        try:
-            records = [json.loads(line) for line in whole.splitlines()]
-        except ValueError as error:
-            raise DataError(f"{path} holds a line that is no JSON; remove the file") from error
+        records = _records(path, mend=mend)
         if not records:
             return
         found = records[0].get("settings", {})
@@ -125,6 +122,35 @@ class AnswerLog(CacheHook):  # type: ignore[misc]
                     f"{key} = {value}; choose another folder with --out"
                 )
         self._answers |= {record["key"]: record["answer"] for record in records[1:]}
+
+
+def settings_of(path: Path) -> dict[str, Any] | None:
+    """Return the settings that the log at `path` belongs to, or None where there is no log."""
+    records = _records(path) if path.is_file() else []
+    return records[0].get("settings") if records else None
+
+
+def _records(path: Path, *, mend: bool = False) -> list[dict[str, Any]]:
+    """Return the lines of a log but for a last one cut short, which `mend` takes off the file."""
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if mend and len(whole) < len(content):
+        os.truncate(path, len(whole))
+    try:
+        return [json.loads(line) for line in whole.splitlines()]
+    except ValueError as error:
+        raise DataError(f"{path} holds a line that is no JSON; remove the file") from error
+
+
+def _is_failure(answer: Any) -> bool:
+    return answer["text"] is None if isinstance(answer, dict) else is_nan(answer)
+
+
+def _as_given(answer: Any) -> Any:
+    """Return a stored answer as the model gave it to lm-eval."""
+    if isinstance(answer, dict):
+        return answer["text"] or ""
+    return tuple(answer) if isinstance(answer, list) else answer
 
 
 def _content_key(kind: str, args: Any) -> str:

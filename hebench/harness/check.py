@@ -21,7 +21,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 
 from hebench.errors import CheckpointError, DataError, TaskError, one_line
 from hebench.files import sha256_of_json, write_atomically
-from hebench.harness.tasks import load_tasks, tasks_folder, upstream_folders
+from hebench.harness.tasks import load_tasks, quiet, tasks_folder, upstream_folders
 
 PROMPTS_NAME = "prompts.json"
 _DOCUMENTS = 20  # whose choices are cut by a tokenizer: boundaries repeat after a few
@@ -70,25 +70,34 @@ def check_tasks(folder: Path) -> list[Problem]:
                 Problem(path, f"expected a name that starts with hebench_, found {name}")
             )
         problems += [Problem(path, message) for message in _faults(config)]
-    known = set(owners) | _upstream_names(configs.values())
-    for path, config in configs.items():
-        for child in config["task"] if isinstance(config.get("task"), list) else []:
-            if child not in known:
-                problems.append(Problem(path, f"the group names {child}, which does not exist"))
+    members = {path: list(_members(config)) for path, config in configs.items()}
+    known = _known_names(folder, {name for names in members.values() for name in names})
+    for path, names in members.items():
+        problems += [
+            Problem(path, f"the group names {name}, which does not exist")
+            for name in names
+            if name not in known
+        ]
     return problems
 
 
-def _upstream_names(configs: Iterable[dict[str, Any]]) -> set[str]:
-    """Return lm-eval's own names, if a group asks for any that is not ours."""
-    asked = {
-        child
-        for config in configs
-        for child in (config["task"] if isinstance(config.get("task"), list) else [])
-    }
-    if all(str(child).startswith("hebench_") for child in asked):
-        return set()
-    folders = [str(folder) for folder in upstream_folders()]
-    return set(TaskManager(include_path=folders, include_defaults=False).all_tasks)
+def _members(group: dict[str, Any]) -> Iterator[str]:
+    """Yield the names that a group, and those written out within it, take from elsewhere."""
+    for member in group["task"] if isinstance(group.get("task"), list) else []:
+        if not isinstance(member, dict):
+            yield str(member)
+        elif isinstance(member.get("task"), list):
+            yield from _members(member)
+        elif "dataset_path" not in member and "custom_dataset" not in member:
+            yield str(member.get("task") or member.get("group"))  # with settings of its own
+
+
+def _known_names(folder: Path, asked: set[str]) -> set[str]:
+    """Return the packaged names, those of `folder` and, if any is asked for, lm-eval's own."""
+    foreign = [] if all(name.startswith("hebench_") for name in asked) else upstream_folders()
+    folders = {str(path.resolve()) for path in (*foreign, tasks_folder(), folder)}
+    with quiet():
+        return set(TaskManager(include_path=list(folders), include_defaults=False).all_tasks)
 
 
 def _faults(config: dict[str, Any]) -> Iterator[str]:
@@ -112,7 +121,7 @@ def _faults(config: dict[str, Any]) -> Iterator[str]:
         until = (config.get("generation_kwargs") or {}).get("until")
         if not until:
             yield "expected generation_kwargs.until, found none: an answer would never stop"
-        elif any("\\n" in stop for stop in until):
+        elif any("\\n" in stop for stop in ([until] if isinstance(until, str) else until)):
             yield r"a stop string holds a backslash and an n; write it in double quotes: " '"\\n"'
 
 

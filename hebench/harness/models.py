@@ -120,11 +120,13 @@ def load_local(  # noqa: PLR0913 (each is named at the call)
     device: str,
     batch_size: int,
     seed: int,
+    thinking: bool | None = None,
 ) -> LM:
     """Return lm-eval's model of a folder or Hub id: hf, prefix (shared beginnings) or vllm.
 
-    vLLM looks for its device and its batches itself. Raises ConfigError if it is not installed,
-    CheckpointError if the model does not load.
+    thinking: what hf and prefix tell the chat template of a model that can think or not; None for
+    nothing. vLLM looks for its device and its batches itself. Raises ConfigError if vLLM is not
+    installed or there is no such device, CheckpointError if the model does not load.
     """
     local = Path(model).expanduser()
     common = {
@@ -137,10 +139,27 @@ def load_local(  # noqa: PLR0913 (each is named at the call)
         with quiet():
             if backend == "vllm":
                 return kind(**common, batch_size="auto", seed=seed, enable_prefix_caching=True)
-            return kind(**common, device=device, batch_size=batch_size)
+            # lm-eval's own `enable_thinking` wants the mark that ends the thinking, too, and cuts
+            # there; our metrics know the marks, and samples keep what was thought.
+            template = {} if thinking is None else {"enable_thinking": thinking}
+            found = kind(
+                **common, device=device, batch_size=batch_size, chat_template_args=template
+            )
     # transformers and safetensors raise many kinds for a damaged file; each is the user's to mend.
     except Exception as error:
         raise CheckpointError(f"cannot load the model {model}: {one_line(error)}") from error
+    if found.world_size == 1:  # a launcher gives each process its device
+        _require_device(device, str(found.device))
+    return found
+
+
+def _require_device(asked: str, found: str) -> None:
+    """Raise ConfigError unless `found` is the device that was asked for: lm-eval takes another."""
+    kind, _, number = asked.partition(":")
+    if kind != found.partition(":")[0] or (number and asked != found):
+        raise ConfigError(
+            f"--device: expected a device of this machine, such as {found}, found {asked}"
+        )
 
 
 def _class_of(backend: str) -> Callable[..., LM]:

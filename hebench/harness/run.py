@@ -19,7 +19,7 @@ from lm_eval.api.model import LM
 
 from hebench.errors import ConfigError, HebenchError, TaskError
 from hebench.files import read_jsonl, require_writable, sha256_of_json
-from hebench.harness.answers import ANSWERS_NAME, AnswerLog, resume
+from hebench.harness.answers import ANSWERS_NAME, AnswerLog, resume, settings_of
 from hebench.harness.models import (
     BASELINE_PREFIX,
     BaselineLM,
@@ -65,7 +65,8 @@ class EvalConfig:
     split: str | None = None  # None for each task's own reported split
     text: str | None = None  # a text file of the user's, for tasks that read running text
     seed: int = 1234
-    track: str = "base"  # base, chat or thinking; the latter two apply the model's chat template
+    # base, chat or thinking; the latter two apply the model's chat template, telling it which.
+    track: str = "base"
     backend: str = "prefix"  # shared beginnings; hf: lm-eval's own; vllm; openai: a chat server
     base_url: str | None = None  # of that server, such as http://localhost:8000/v1
     concurrency: int = 4  # requests at a time to that server
@@ -99,6 +100,7 @@ def evaluate(config: EvalConfig) -> RunManifest:
     of it is completed. Raises HebenchError for anything that the user can mend.
     """
     rank = int(os.environ.get("RANK", "0"))  # of this process under `accelerate launch`
+    _require_shareable(config)
     require_writable(config.out)
     loaded = load_tasks(config.tasks, config.include, split=config.split, text=config.text)
     identity = (
@@ -113,33 +115,38 @@ def evaluate(config: EvalConfig) -> RunManifest:
     versions = {name: str(task.VERSION) for name, task in loaded["tasks"].items()}
     fingerprints = {name: fingerprint(task) for name, task in loaded["tasks"].items()}
     data = {name: sha256_of_json(list(task.eval_docs)) for name, task in loaded["tasks"].items()}
+    settings = _settings(config, identity)
     earlier = RunManifest.read(config.out)
-    if earlier and _is_same(earlier, identity, config, fingerprints, data):
+    if (
+        earlier
+        and settings_of(config.out / ANSWERS_NAME) == settings
+        and _is_same(earlier, identity, config, fingerprints, data)
+    ):
         return earlier
 
-    log = AnswerLog(config.out / ANSWERS_NAME, _settings(config, identity), versions, rank=rank)
+    log = AnswerLog(config.out / ANSWERS_NAME, settings, versions, rank=rank)
     try:
-        lm = baseline or _load(config, identity)
-        resume(lm, log)
+        lm = baseline or _load(config, identity, log)
         started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
         results = _ask_and_score(lm, loaded, config, identity)
         seconds = time.perf_counter() - clock
-        counts = _summed(lm, log)
+        counts = _summed(lm, log, loaded)
         if rank == 0:
             log.merge()
     finally:
         log.close()
     if results is None:  # the first process writes
         return _written(lm, config.out)
+    device = _device_of(lm, config)
     prompts = _prompt_sha256(results["samples"])
     _save(results, identity, config.out)
     manifest = RunManifest(
         schema=MANIFEST_SCHEMA,
-        model=_answering(lm, identity),
+        model=_answering(lm, identity, log),
         track=config.track,
         backend=_backend_of(lm, config),
         batch_size=config.batch_size,
-        device=config.device,
+        device=device,
         seed=config.seed,
         limit=config.limit,
         split=config.split,
@@ -151,13 +158,13 @@ def evaluate(config: EvalConfig) -> RunManifest:
         prompt_sha256=prompts,
         metric_signatures=text.signatures(),
         versions=package_versions(),
-        hardware=hardware_of(config.device),
+        hardware=hardware_of(device) | _arithmetic_of(lm),
         started=started.isoformat(timespec="seconds"),
         seconds=round(seconds, 1),
         requests=counts["total"],
         requests_reused=counts["reused"],
         requests_truncated=counts["truncated"],
-        requests_failed=counts["failed"] + (lm.withheld if isinstance(lm, ServedModel) else 0),
+        requests_failed=counts["failed"],
     )
     manifest.write(config.out)
     _wait_for_all(lm)
@@ -166,6 +173,7 @@ def evaluate(config: EvalConfig) -> RunManifest:
 
 def _settings(config: EvalConfig, identity: Model) -> dict[str, Any]:
     """Return what answers depend on beside the request itself."""
+    exact = identity.dtype in ("float32", None)
     return {
         "model": identity.source,
         "revision": identity.revision,
@@ -177,23 +185,48 @@ def _settings(config: EvalConfig, identity: Model) -> dict[str, Any]:
         "seed": config.seed,
         "track": config.track,
         "base_url": config.base_url,
-        "engine": "vllm" if config.backend == "vllm" else None,  # prefix and hf answer alike
+        # In float32, prefix and hf answer alike; below, their last digits differ.
+        "engine": None if config.backend != "vllm" and exact else config.backend,
     }
 
 
-def _answering(lm: LM, identity: Model) -> Model:
+def _require_shareable(config: EvalConfig) -> None:
+    """Raise ConfigError if a launcher started several processes that cannot share the work."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    alone = config.model.startswith(BASELINE_PREFIX) or config.backend != "prefix"
+    if count > 1 and alone:
+        raise ConfigError(
+            f"expected one process, found {count}: only --backend prefix shares out the work of a "
+            "model among several; start hebench without a launcher"
+        )
+
+
+def _device_of(lm: LM, config: EvalConfig) -> str:
+    """Return where the answers were computed, as torch names it."""
+    if config.backend == "vllm":
+        return config.device  # it does not say
+    return str(lm.device) if hasattr(lm, "model") else "cpu"
+
+
+def _arithmetic_of(lm: LM) -> dict[str, str]:
+    """Return how the prefix backend multiplies matrices, which depends on the processor, too."""
+    return {"arithmetic": lm.arithmetic} if hasattr(lm, "arithmetic") else {}
+
+
+def _answering(lm: LM, identity: Model, log: AnswerLog) -> Model:
     """Return what is known of a model once it has answered."""
     if hasattr(lm, "model") and hasattr(lm.model, "num_parameters"):
         return replace(identity, parameters=int(lm.model.num_parameters()))
     if isinstance(lm, ServedModel):
         # The server may answer under another name than it was asked for: a dated snapshot, say.
-        return replace(identity, revision=" ".join(sorted(lm.served_ids)) or None)
+        return replace(identity, revision=" ".join(sorted(log.served)) or None)
     return identity
 
 
-def _summed(lm: LM, log: AnswerLog) -> dict[str, int]:
-    """Return the log's counts over all processes of the run; on the first process only."""
-    own = {name: getattr(log, name) for name in ("total", "reused", "truncated", "failed")}
+def _summed(lm: LM, log: AnswerLog, loaded: dict[str, Any]) -> dict[str, int]:
+    """Return the counts of requests over all processes of the run; on the first process only."""
+    own = {name: getattr(log, name) for name in ("reused", "truncated", "failed")}
+    own["total"] = sum(len(task.instances) for task in loaded["tasks"].values())
     if lm.world_size == 1:
         return own
     every = lm.gather_object(own, dst=0) or []
@@ -256,13 +289,10 @@ def _is_same(
     fingerprints: dict[str, str],
     data: dict[str, str],
 ) -> bool:
+    """Return whether a run under the same settings asked the same, by the same code."""
     return (
-        _asked_for(earlier.model) == _asked_for(identity)
-        and earlier.track == config.track
+        earlier.model.name == identity.name
         and earlier.max_tokens == config.max_tokens
-        and earlier.batch_size == config.batch_size
-        and earlier.device == config.device
-        and earlier.seed == config.seed
         and earlier.limit == config.limit
         and earlier.split == config.split
         and earlier.task_sha256 == fingerprints
@@ -271,26 +301,25 @@ def _is_same(
     )
 
 
-def _asked_for(model: Model) -> Model:
-    """Return what is known of a model before it answers."""
-    served = model.weights_sha256 is None and model.dtype is None
-    return replace(model, parameters=None, revision=None if served else model.revision)
-
-
-def _load(config: EvalConfig, identity: Model) -> LM:
+def _load(config: EvalConfig, identity: Model, log: AnswerLog) -> LM:
+    """Return the model, which answers from `log` first; a baseline's answers are never kept."""
     if config.base_url is not None:
-        return ServedModel(
+        lm: LM = ServedModel(
             config.model, config.base_url, concurrency=config.concurrency, seed=config.seed
         )
-    return load_local(
-        config.model,
-        identity,
-        backend=config.backend,
-        dtype=config.dtype,
-        device=config.device,
-        batch_size=config.batch_size,
-        seed=config.seed,
-    )
+    else:
+        lm = load_local(
+            config.model,
+            identity,
+            backend=config.backend,
+            dtype=config.dtype,
+            device=config.device,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            thinking=None if config.track == "base" else config.track == "thinking",
+        )
+    resume(lm, log)
+    return lm
 
 
 def _ask_and_score(
@@ -312,6 +341,7 @@ def _ask_and_score(
 
         torch.manual_seed(config.seed)
     for task in loaded["tasks"].values():
+        _require_even(lm, task)
         task.set_fewshot_seed(seed=config.seed)
         if config.max_tokens and task.get_config("output_type") == "generate_until":
             task.set_config("generation_kwargs", {"max_gen_toks": config.max_tokens}, update=True)
@@ -348,6 +378,19 @@ def _ask_and_score(
         found["transformers_version"] = importlib.metadata.version("transformers")
         add_tokenizer_info(found, lm)
     return found
+
+
+def _require_even(lm: LM, task: Any) -> None:
+    """Raise ConfigError for running text that several processes would read with stock code.
+
+    They wait for each other there, and one that finds all its answers in the log never comes.
+    """
+    rolling = task.get_config("output_type") == "loglikelihood_rolling"
+    if rolling and lm.world_size > 1 and lm.branches is None:
+        raise ConfigError(
+            f"{task.config.task} can be asked of this model by one process only, since it shares "
+            "nothing; start hebench without a launcher"
+        )
 
 
 def _save(results: dict[str, Any], identity: Model, out: Path) -> None:

@@ -11,8 +11,8 @@ tasks with free answers run.
 
 import json
 import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 from lm_eval.api.model import LM
@@ -45,8 +45,7 @@ class ServedModel(LM):  # type: ignore[misc]
         )
         self._model, self._base_url = model, base_url
         self._concurrency, self._seed = concurrency, seed
-        self.served_ids: set[str] = set()
-        self.withheld = 0  # answers that the server refused to give (content filter)
+        self._recording = threading.Lock()
 
     @property
     def tokenizer_name(self) -> str:
@@ -60,11 +59,16 @@ class ServedModel(LM):  # type: ignore[misc]
         return json.dumps(chat_history, ensure_ascii=False)
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
-        """Return the answers in order, `concurrency` requests at a time."""
+        """Return the answers in order, `concurrency` requests at a time.
+
+        An answer is in the log as soon as it is here, whatever becomes of the others.
+        """
         with ThreadPoolExecutor(max_workers=self._concurrency) as pool:
             futures = [pool.submit(self._answer, *request.args) for request in requests]
             try:
-                return list(self._collected(futures, requests))
+                for future in as_completed(futures):
+                    future.result()  # the first failure is raised, not that of the first request
+                return [future.result() for future in futures]
             except BaseException:  # Ctrl-C too: ask nothing more, then let it pass
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
@@ -80,14 +84,11 @@ class ServedModel(LM):  # type: ignore[misc]
         """Raise TaskError, as `loglikelihood` does."""
         return self.loglikelihood(requests)
 
-    def _collected(self, futures: list[Any], requests: list[Any]) -> Iterator[str]:
-        for future, request in zip(futures, requests, strict=True):
-            answer = future.result()
-            self.cache_hook.add_partial("generate_until", request.args, answer)
-            yield answer
-
     def _answer(self, messages: str, settings: dict[str, Any]) -> str:
-        """Return the server's answer. Raises HebenchError if there is none to be had."""
+        """Return the server's answer, "" if it withheld one (content filter), and record it.
+
+        Raises HebenchError if there is none to be had.
+        """
         limit = {"max_tokens": settings["max_gen_toks"]} if "max_gen_toks" in settings else {}
         try:
             reply = self._client.chat.completions.create(
@@ -106,12 +107,14 @@ class ServedModel(LM):  # type: ignore[misc]
         if not isinstance(choices, list) or not choices or not _message_of(choices[0]):
             raise self._failure(f"no chat completion came, but {str(reply)[:80]!r}")
         # A local server may answer under a path of its machine, which is nobody's business.
-        self.served_ids.add(str(getattr(reply, "model", "unknown")).rsplit("/", maxsplit=1)[-1])
+        served = str(getattr(reply, "model", "unknown")).rsplit("/", maxsplit=1)[-1]
         content = _message_of(choices[0]).content
-        if content is None:
-            self.withheld += 1
-            return ""
-        return str(content)
+        text = None if content is None else str(content)
+        with self._recording:
+            self.cache_hook.add_partial(
+                "generate_until", (messages, settings), {"text": text, "served": served}
+            )
+        return text or ""
 
     def _failure(self, reason: str) -> HebenchError:
         return HebenchError(

@@ -16,7 +16,7 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 from lm_eval.utils import hash_string
 
-from hebench.errors import HebenchError, TaskError, one_line
+from hebench.errors import DataError, HebenchError, TaskError, one_line
 from hebench.files import packaged_folder, sha256_of_json
 
 # Where the installed lm-eval keeps its own Hebrew tasks, which `hebench_extended` names. Reading
@@ -136,6 +136,10 @@ def load_tasks(
         raise
     except (ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
         raise TaskError(f"cannot load {', '.join(names)}: {one_line(error)}") from error
+    except OSError as error:  # no Hub, above all
+        raise DataError(
+            f"cannot get the data of {', '.join(names)}: {one_line(error)}; connect to the Hub"
+        ) from error
 
 
 def fingerprint(task: Any) -> str:

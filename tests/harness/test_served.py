@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from threading import Event, Semaphore
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hebench.errors import ConfigError, HebenchError, TaskError
 from hebench.harness import served
 from hebench.harness.run import EvalConfig, evaluate
 from hebench.harness.served import ServedModel
+from hebench.harness.tasks import prompts
 from hebench.records import MANIFEST_NAME
 from tests import chat_server
 from tests.chat_server import HALF_STATUS, Reply
@@ -134,6 +136,50 @@ def test_an_evaluation_that_the_server_cuts_short_goes_on(tmp_path: Path) -> Non
     assert "/srv/" not in text and "sk-secret" not in text
     assert set(read_run(tmp_path).tasks) == set(manifest.tasks)
     assert read_run(tmp_path).track == "chat"
+
+
+def test_answers_that_came_are_kept_when_another_fails(tmp_path: Path) -> None:
+    failing = prompts("hebench_mini_chat_sentiment", 1)[0]
+    others = Semaphore(0)
+    recovered = Event()
+
+    def answer(_: int, body: dict[str, Any]) -> Reply:
+        if recovered.is_set():
+            return completion("התשובה: 7")
+        if body["messages"][-1]["content"] != failing:
+            others.release()
+            return completion(None)
+        for _ in range(5):  # until the others are answered
+            others.acquire(timeout=4)
+        return (401, {}, b"")
+
+    with server(answer) as (url, _):
+        start = replace(config(url, tmp_path), concurrency=2)
+        with pytest.raises(HebenchError, match="status 401"):
+            evaluate(start)
+        recovered.set()
+        manifest = evaluate(start)
+    assert (manifest.requests, manifest.requests_reused, manifest.requests_failed) == (6, 5, 5)
+    assert manifest.model.revision == "he-1@main"
+
+
+def test_a_resumed_run_counts_and_names_what_an_earlier_one_was_given(tmp_path: Path) -> None:
+    def dies(number: int, _: dict[str, Any]) -> Reply:
+        return completion(None) if number <= 6 else (503, {}, b"")
+
+    with server(dies) as (url, _):
+        evaluate(config(url, tmp_path))
+        (tmp_path / MANIFEST_NAME).unlink()  # it was cut short while it wrote its results
+        manifest = evaluate(config(url, tmp_path))
+    assert (manifest.requests_reused, manifest.requests_failed) == (6, 6)
+    assert manifest.model.revision == "he-1@main"
+
+
+def test_a_finished_folder_is_not_returned_for_another_server(tmp_path: Path) -> None:
+    with server(lambda *_: completion("א")) as (url, _):
+        evaluate(config(url, tmp_path))
+    with pytest.raises(ConfigError, match="base_url = .*choose another folder"):
+        evaluate(config("http://127.0.0.1:9/v1", tmp_path))
 
 
 def test_withheld_answers_are_counted_and_score_nothing(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from hebench.data import load
 from hebench.data.load import NULL_ANSWER, SENTIMENT_LABELS
-from hebench.errors import TaskError
+from hebench.errors import DataError, TaskError
 from hebench.harness.check import (
     Rendering,
     changed_prompts,
@@ -75,6 +75,16 @@ def test_every_yaml_is_indexed() -> None:
             + "generation_kwargs: {until: ['\\n']}\n",
             "double quotes",
         ),
+        (
+            GOOD.replace("multiple_choice", "generate_until")
+            + "generation_kwargs: {until: '\\n'}\n",
+            "double quotes",
+        ),
+        (
+            "group: hebench_all\nmetadata: {version: 1}\n"
+            "task: [{group: hebench_inner, task: [hebench_gone]}]\n",
+            "hebench_gone",
+        ),
         ("group: hebench_all\ntask: [hebench_gone]\nmetadata: {version: 1}\n", "hebench_gone"),
         ("- a\n- b\n", "cannot be loaded"),
         ("include: ../_families/gone\ntask: hebench_toy\n", "cannot be loaded"),
@@ -88,6 +98,39 @@ def test_a_planted_fault_is_found(tmp_path: Path, text: str, message: str) -> No
     found = [problem for problem in check_tasks(tmp_path) if message in problem.message]
     assert [problem.path for problem in found] == [path]
     assert all("\n" not in str(problem) for problem in found)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        "[hebench_good, hebench_mini_qa, hebench_mini]",
+        "[belebele_heb_Hebr]",
+        "[{group: hebench_inner, task: [hebench_mini_qa, {group: hebench_mini, alias: x}]}]",
+        "[{task: hebench_mini_qa, num_fewshot: 0}]",
+        f"[{{task: written_out, {', '.join(GOOD.strip().splitlines()[1:])}}}]",
+    ],
+)
+def test_a_group_of_what_exists_has_no_fault(tmp_path: Path, members: str) -> None:
+    (tmp_path / "good.yaml").write_text(GOOD.replace("hebench_toy", "hebench_good"), "utf-8")
+    text = f"group: hebench_all\ntask: {members}\nmetadata: {{version: 1}}\n"
+    (tmp_path / "hebench_all.yaml").write_text(text, encoding="utf-8")
+    assert check_tasks(tmp_path) == []
+
+
+def test_a_stop_text_may_stand_without_a_list(tmp_path: Path) -> None:
+    text = GOOD.replace("multiple_choice", "generate_until")
+    (tmp_path / "a.yaml").write_text(text + 'generation_kwargs: {until: "\\n"}\n', "utf-8")
+    assert check_tasks(tmp_path) == []
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object) -> None:
+        raise ConnectionError("Couldn't reach the Hub\n(offline)")
+
+    monkeypatch.setattr(TaskManager, "load", load)
+    with pytest.raises(DataError, match="cannot get the data of belebele_heb_Hebr") as info:
+        load_tasks(("belebele_heb_Hebr",))
+    assert "\n" not in str(info.value) and str(info.value).endswith("connect to the Hub")
 
 
 def test_a_name_taken_twice_is_found(tmp_path: Path) -> None:

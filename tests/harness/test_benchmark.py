@@ -1,0 +1,43 @@
+"""`benchmarks/evaluate.py`: a side that fails is a failure, not an empty measurement."""
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import evaluate
+
+JOB = {
+    "model": "/no/such/model",
+    "task": "hebench_mini_nli",
+    "split": "",
+    "limit": 1,
+    "dtype": "float32",
+    "device": "cpu",
+    "batch": 0,
+}
+
+
+@pytest.fixture(autouse=True)
+def _unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting patches the models for good, and the command reads its arguments from `sys`."""
+    monkeypatch.setattr(evaluate, "counted", contextlib.nullcontext)
+    monkeypatch.setattr(sys, "argv", ["hebench"])
+
+
+def test_a_side_that_fails_ends_its_process_with_its_exit_code(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as info:
+        evaluate.measured("ours", JOB, tmp_path)
+    assert info.value.code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_side_that_ends_well_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ends(*_: Any) -> None:
+        raise SystemExit(0)
+
+    monkeypatch.setattr("hebench.cli.main", ends)
+    evaluate.measured("ours", JOB, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["measured.json"]
