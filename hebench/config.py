@@ -14,7 +14,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,11 +71,7 @@ def build(cls: type[T], content: Mapping[str, Any], where: str) -> T:
     hints = typing.get_type_hints(cls)
     if not isinstance(content, Mapping):
         raise ConfigError(f"{where}: expected keys and values, found {_named(content)}")
-    for key in content:
-        if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(fields)}"
-            raise ConfigError(f"{where}: unknown key {key!r}; {hint}")
+    require_known(content, fields, where)
     values: dict[str, Any] = {}
     for name, field in fields.items():
         if name in content:
@@ -86,6 +82,15 @@ def build(cls: type[T], content: Mapping[str, Any], where: str) -> T:
         return cls(**values)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
+
+
+def require_known(keys: Iterable[str], known: Collection[str], where: str) -> None:
+    """Raise ConfigError for the first key that is not known, with the one probably meant."""
+    for key in keys:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise ConfigError(f"{where}: unknown key {key!r}; {hint}")
 
 
 def plain(config: Any) -> Any:

@@ -8,6 +8,7 @@ is flushed to the disk and renamed over the target.
 
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -55,6 +56,15 @@ def sha256_of_json(value: Any) -> str:
     """Return the SHA-256 of a JSON value in canonical form (sorted keys, UTF-8)."""
     text = json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def finite(value: Any) -> Any:
+    """Return a value for JSON, which has no NaN and no infinity: those are null."""
+    if isinstance(value, dict):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

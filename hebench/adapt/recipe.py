@@ -8,13 +8,13 @@ corpus inputs are relative to `text`; `text` and the other paths are relative to
 A stage that the recipe leaves out (null) is not run.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from hebench.config import build, read_yaml
+from hebench.config import build, read_yaml, require_known
 from hebench.errors import ConfigError
 from hebench.selection.choose import ChooseConfig
 from hebench.selection.evaluate import EvaluateConfig
@@ -98,6 +98,9 @@ class Recipe:
                 )
 
 
+_FIELDS = tuple(each.name for each in fields(Recipe))
+
+
 def recipes_folder() -> Path:
     """Return the folder of the recipes that hebench brings."""
     return Path(str(resources.files("hebench"))) / "train" / "recipes"
@@ -112,13 +115,7 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     content = read_yaml(path, overrides)
     given = {pair.partition("=")[0] for pair in overrides}
     recipe = build(Recipe, content, path.name)
-    if recipe.text is None:
-        raise ConfigError(
-            f"{path.name} does not bring its text: give text=FOLDER, with "
-            + ", ".join(str(each.path) for each in recipe.corpus.inputs.values() if each.path)
-        )
-    # What stands in the recipe is relative to it; what was typed, to where it was typed.
-    text = recipe.text if "text" in given else path.parent / recipe.text
+    text = _text(recipe.text, recipe.corpus, path, typed="text" in given)
     return replace(
         recipe,
         text=text,
@@ -131,12 +128,37 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
 def stage_config(name: str, stage: str, overrides: Sequence[str] = ()) -> Any:
     """Return the configuration of one stage: the part of that name in a recipe or YAML file.
 
-    Raises ConfigError as `load_recipe` does; other parts of a file of one's own may be absent.
+    Of a file of one's own other parts may be absent; without `text` the paths of a corpus's
+    inputs are what they say. Raises ConfigError as `load_recipe` does, and for a pair that the
+    stage does not read.
     """
-    content = read_yaml(_file(name), overrides)
+    path = _file(name)
+    given = {pair.partition("=")[0] for pair in overrides}
+    _require_read(given, stage)
+    content = read_yaml(path, overrides)
+    require_known(content, _FIELDS, path.name)
     if content.get(stage) is None:
         raise ConfigError(f"{name}: expected a key {stage!r} with the stage's settings, found none")
-    return build(_CONFIGS[stage], content[stage], f"{name}: {stage}")
+    config = build(_CONFIGS[stage], content[stage], f"{name}: {stage}")
+    if stage != "corpus" or "text" not in content:
+        return config
+    text = content["text"]
+    if not isinstance(text, str | None):
+        raise ConfigError(f"{path.name}: text: expected a folder, found {text!r}")
+    folder = None if text is None else Path(text).expanduser()
+    return _with_text(config, _text(folder, config, path, typed="text" in given))
+
+
+def _require_read(given: Collection[str], stage: str) -> None:
+    """Refuse pairs for other parts of a recipe: the stage would pass over them in silence."""
+    for key in sorted(given):
+        part = key.partition(".")[0]
+        require_known([part], _FIELDS, key)
+        if part != stage and (stage, key) != ("corpus", "text"):
+            read = f"{stage}.KEY and text" if stage == "corpus" else f"{stage}.KEY"
+            raise ConfigError(
+                f"{key}: hebench train {stage} reads {read} of a recipe alone; leave it out"
+            )
 
 
 def _file(name: str) -> Path:
@@ -145,6 +167,17 @@ def _file(name: str) -> Path:
         known = ", ".join(sorted(file.stem for file in recipes_folder().glob("*.yaml")))
         raise ConfigError(f"expected a recipe ({known}) or a YAML file, found {name!r}")
     return path
+
+
+def _text(given: Path | None, corpus: CorpusConfig, recipe: Path, *, typed: bool) -> Path:
+    """Return the folder of the corpus inputs. Raises ConfigError if none is given."""
+    if given is None:
+        raise ConfigError(
+            f"{recipe.name} does not bring its text: give text=FOLDER, with "
+            + ", ".join(str(each.path) for each in corpus.inputs.values() if each.path)
+        )
+    # What stands in the recipe is relative to it; what was typed, to where it was typed.
+    return given if typed else recipe.parent / given
 
 
 def _located(path: Path | None, folder: Path, *, typed: bool) -> Path | None:

@@ -2,10 +2,11 @@
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,6 +27,13 @@ Pairs = Annotated[
     list[str] | None,
     typer.Argument(help="key=value over the recipe (sft.training.steps=10), and the paths below."),
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Do nothing; print what would be done as YAML: settings, steps, memory, arguments.",
+    ),
+]
 
 
 def adapt(
@@ -34,15 +42,23 @@ def adapt(
         list[str] | None,
         typer.Argument(help="key=value over the recipe; out=DIR names the run folder."),
     ] = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Take a base model through all stages of a recipe, measuring before, between and after."""
     from hebench.adapt.recipe import load_recipe
-    from hebench.adapt.report import table
-    from hebench.adapt.run import adapt as run
 
     given, overrides = _split(pairs, ("out",))
     out = Path(given.get("out") or f"runs/{Path(recipe).stem}")
-    report = run(load_recipe(recipe, overrides), out, _announce)
+    asked = load_recipe(recipe, overrides)
+    if dry_run:
+        from hebench.adapt.plan import plan_adapt
+
+        _print_plan(lambda: plan_adapt(asked, out))
+        return
+    from hebench.adapt.report import table
+    from hebench.adapt.run import adapt as run
+
+    report = run(asked, out, _announce)
     print(table(report))
     print(f"run folder: {out.resolve()}")
 
@@ -50,13 +66,27 @@ def adapt(
 def _stage(name: str, paths: tuple[str, ...], about: str) -> None:
     """Register `hebench train NAME`, which reads the recipe's part of that name."""
 
-    def command(recipe: RecipeOption, pairs: Pairs = None, as_json: AsJson = False) -> None:
+    def command(
+        recipe: RecipeOption,
+        pairs: Pairs = None,
+        as_json: AsJson = False,
+        dry_run: DryRun = False,
+    ) -> None:
         given, overrides = _split(pairs, (*paths, "out"))
         missing = [path for path in (*paths, "out") if path not in given]
         if missing:
             wanted = " ".join(f"{path}=PATH" for path in missing)
             raise ConfigError(f"hebench train {name} needs {wanted}")
-        record = _run_stage(name, recipe, overrides, {k: Path(v) for k, v in given.items()})
+        folders = {key: Path(value) for key, value in given.items()}
+        if dry_run:
+            from hebench.adapt.recipe import stage_config
+            from hebench.train.plan import plan_stage
+
+            config = stage_config(recipe, name, overrides)
+            out = folders.pop("out")
+            _print_plan(lambda: plan_stage(name, config, inputs=folders, out=out), as_json=as_json)
+            return
+        record = _run_stage(name, recipe, overrides, folders)
         if as_json:
             print(json.dumps(dataclasses.asdict(record), ensure_ascii=False, indent=2))
             return
@@ -109,6 +139,23 @@ def _run_stage(
     module = importlib.import_module(f"hebench.train.{name}")
     run: Callable[..., StageRecord] = module.run
     return run(stage_config(recipe, name, overrides), **paths)
+
+
+def _print_plan(make: Callable[[], Mapping[str, Any]], *, as_json: bool = False) -> None:
+    """Print a plan, once where a launcher started many processes."""
+    import yaml
+
+    from hebench.train.device import rank
+
+    # DeepSpeed looks for a device when it is imported, and says so on stdout; no plan needs one.
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    plan = make()
+    if rank() != 0:
+        return
+    if as_json:
+        print(json.dumps(plan, ensure_ascii=False, indent=2))
+    else:
+        print(yaml.safe_dump(plan, sort_keys=False, allow_unicode=True, width=100), end="")
 
 
 def _split(pairs: list[str] | None, names: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,15 @@ def test_the_papers_recipe_has_the_papers_numbers(tmp_path: Path) -> None:
     assert (training.learning_rate, training.warmup_steps, training.zero_stage) == (5e-6, 1000, 2)
     assert training.accumulated == 1
     assert recipe.tokenizer.tokens == 1000
+    for other in (recipe, load_recipe("dictalm2_cuda", [f"text={tmp_path}"])):
+        # Sentences' last states of the whole body alone, and nothing done to the head's new rows.
+        assert (other.distil.mode, other.distil.shallow_share) == ("sentence", 0)
+        assert (other.distil.writing, other.distil.learning_rate) == ("mean", 5e-6)
+        assert other.selection is not None
+        rule = other.selection.choose.select
+        assert (rule.rule, rule.window_steps, rule.lowest) == ("paper", 10_000, 10)
+        saves = other.pretrain.training
+        assert saves.save_every * saves.keep >= rule.window_steps
     assert recipe.pretrain.shares == {"he": 0.5, "en": 0.5}
     aligned = load_recipe("dictalm2_cuda", [f"text={tmp_path}"])
     assert aligned.sft is not None
@@ -93,3 +103,41 @@ def test_one_stage_is_configured_from_a_recipe_or_from_a_file_with_that_stage_al
     assert stage_config(str(tmp_path / "part.yaml"), "tokenizer").tokens == 9
     with pytest.raises(ConfigError, match="expected a key 'sft'"):
         stage_config(str(tmp_path / "part.yaml"), "sft")
+
+
+@pytest.mark.parametrize(
+    ("stage", "pairs", "expected"),
+    [
+        ("pretrain", ["pretrian.training.steps=5"], "unknown key 'pretrian'; did you mean 'pretra"),
+        ("pretrain", ["training.steps=7"], "training.steps: unknown key 'training'"),
+        ("pretrain", ["text=/x"], "text: hebench train pretrain reads pretrain.KEY of a recipe al"),
+        ("pretrain", ["sft.training.steps=1"], "sft.training.steps: hebench train pretrain reads"),
+        ("corpus", ["chat=x.jsonl"], "chat: hebench train corpus reads corpus.KEY and text of a "),
+        ("corpus", ["text=[1]"], "tiny.yaml: text: expected a folder, found [1]"),
+    ],
+)
+def test_a_pair_that_a_stage_would_pass_over_is_refused(
+    stage: str, pairs: list[str], expected: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        stage_config("tiny", stage, pairs)
+
+
+def test_a_part_of_unknown_name_in_a_file_of_ones_own_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("{tokenizer: {language: he}, pretrian: {}}", encoding="utf-8")
+    with pytest.raises(ConfigError, match="own.yaml: unknown key 'pretrian'; did you mean"):
+        stage_config(str(path), "tokenizer")
+
+
+def test_the_corpus_stage_alone_finds_its_text_where_the_recipe_says(tmp_path: Path) -> None:
+    def paths(name: str, *pairs: str) -> list[Path | None]:
+        return [each.path for each in stage_config(name, "corpus", pairs).inputs.values()]
+
+    assert paths("tiny") == [recipes_folder() / "text" / f"{code}.txt" for code in ("he", "en")]
+    assert paths("dictalm2", f"text={tmp_path}") == [tmp_path / "he", tmp_path / "en"]
+    with pytest.raises(ConfigError, match="dictalm2.yaml does not bring its text: give text="):
+        stage_config("dictalm2", "corpus")
+    part = "corpus: {language: he, mix: {he: 1.0}, inputs: {a: {language: he, path: x/he}}}"
+    (tmp_path / "part.yaml").write_text(part, encoding="utf-8")
+    assert paths(str(tmp_path / "part.yaml")) == [Path("x/he")]

@@ -1,0 +1,106 @@
+"""A dry run of a whole recipe: every stage in order, as far as it can be known beforehand."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hebench.adapt.plan import plan_adapt
+from hebench.adapt.recipe import load_recipe
+from hebench.errors import CheckpointError, ConfigError, DataError
+from hebench.models import demo, tiny
+from hebench.train.stage import open_stage
+
+TEXTS = ["The old ferry left the harbour at seven in the morning."]
+
+
+def stages(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {stage["stage"]: stage for stage in plan["stages"]}
+
+
+@pytest.fixture
+def paper(tmp_path: Path) -> list[str]:
+    """What the paper's recipe needs: a model and text in two languages."""
+    for code in ("he", "en"):
+        (tmp_path / "text" / code).mkdir(parents=True)
+        (tmp_path / "text" / code / "a.txt").write_text("שלום", encoding="utf-8")
+    model = tiny.make(tmp_path / "model", TEXTS)
+    return [f"model={model}", f"text={tmp_path / 'text'}"]
+
+
+def test_the_tiny_recipe_is_planned_in_order_and_nothing_is_written(tmp_path: Path) -> None:
+    plan = plan_adapt(load_recipe("tiny"), tmp_path / "run")
+    found = stages(plan)
+    assert list(found) == ["corpus", "tokenizer", "distil", "calibrate", "pretrain", "sft", "dpo"]
+    assert found["pretrain"]["steps"]["steps"] == 8
+    assert found["sft"]["inputs"]["data"].endswith("chat_he.jsonl")
+    assert plan["selection"]["evaluate"]["tasks"] == ["hebench_mini_nli"]
+    # After distillation the model has an untied head and 100 rows more in both tables, of 64.
+    grown = found["calibrate"]["parameters"] - found["tokenizer"]["parameters"]
+    assert grown >= 2 * 100 * 64
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_papers_recipe_shows_gaudis_arguments_and_what_its_steps_hang_on(
+    tmp_path: Path, paper: list[str]
+) -> None:
+    found = stages(plan_adapt(load_recipe("dictalm2", paper), tmp_path / "run"))
+    assert "sft" not in found
+    assert found["corpus"]["inputs"]["hebrew"].endswith("he: 1 file, 8e-06 MB")
+    pretrain = found["pretrain"]
+    assert pretrain["steps"]["tokens_a_step"] == 384 * 4096
+    assert pretrain["steps"]["steps"] is None
+    assert pretrain["trainer"]["class"] == "optimum.habana.GaudiTrainer"
+    assert pretrain["trainer"]["arguments"]["deepspeed"]["train_batch_size"] == 384
+    assert "max_steps" not in pretrain["trainer"]["arguments"]
+
+
+def test_what_an_earlier_stage_has_made_is_looked_at(tmp_path: Path, paper: list[str]) -> None:
+    recipe = load_recipe("dictalm2", paper)
+    run = tmp_path / "run"
+    with open_stage(run / "corpus", "corpus", recipe.corpus) as stage:
+        with pytest.raises(KeyError):
+            stages(plan_adapt(recipe, run))["tokenizer"]["inputs"]["corpus"]
+        stage.finish({})
+    with pytest.raises(DataError, match="train/he: expected a file or a folder, found nothing"):
+        plan_adapt(recipe, run)
+
+
+def test_a_model_that_would_be_downloaded_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> Path:
+        raise AssertionError("a dry run downloads nothing")
+
+    monkeypatch.setattr(demo, "obtain", refuse)
+    monkeypatch.setenv("HEBENCH_CACHE", str(tmp_path / "cache"))
+    plan = plan_adapt(load_recipe("tiny", ["model=demo"]), tmp_path / "run")
+    assert plan["base_model_is_there"] is False
+    assert "gib_a_device" not in stages(plan)["pretrain"]
+    assert stages(plan)["pretrain"]["steps"]["steps"] == 8
+
+
+@pytest.mark.parametrize(
+    ("pairs", "error", "expected"),
+    [
+        (["model=nowhere"], CheckpointError, "nowhere: expected a model folder"),
+        (["text=nowhere"], DataError, "nowhere/he.txt: expected a file or a folder"),
+        (["chat=nowhere"], DataError, "nowhere: expected a JSON Lines file"),
+        (["corpus.reference=nowhere"], DataError, "nowhere: expected a word list or a corpus"),
+    ],
+)
+def test_an_adaptation_that_could_not_start_is_refused(
+    tmp_path: Path, pairs: list[str], error: type[Exception], expected: str
+) -> None:
+    with pytest.raises(error, match=expected):
+        plan_adapt(load_recipe("tiny", pairs), tmp_path / "run")
+
+
+def test_more_processes_than_one_stage_was_asked_for_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    pairs = ["pretrain.training.world_size=2", "pretrain.training.micro_rows=2"]
+    with pytest.raises(ConfigError, match="world_size: expected 1 processes, found 2"):
+        plan_adapt(load_recipe("tiny", pairs), tmp_path / "run")
