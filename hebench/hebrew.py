@@ -34,11 +34,17 @@ _DASHES = re.compile(f"[{MAQAF}\u2010-\u2015\u2212-]")
 _SINGLE_QUOTES = f"{GERESH}'`\u00b4\u2018\u2019\u201b\u2032"
 _DOUBLE_QUOTES = f'{GERSHAYIM}"\u201c\u201d\u201e\u201f\u2033'
 _QUOTES = re.compile(f"[{_SINGLE_QUOTES}{_DOUBLE_QUOTES}]")
+_LETTER = "[^\\W\\d_]"
+# Single quotes around words; a geresh stands between letters, or ends a word that none opens.
+_SINGLE_QUOTED = re.compile(
+    rf"(?<!\w)[{_SINGLE_QUOTES}](?=\S)"
+    rf"((?:[^{_SINGLE_QUOTES}\n]|(?<={_LETTER})[{_SINGLE_QUOTES}](?={_LETTER}))+)"
+    rf"(?<=\S)[{_SINGLE_QUOTES}](?!\w)"
+)
 _FINAL_LETTERS = str.maketrans("ךםןףץ", "כמנפצ")
 _ENGLISH_ARTICLES = re.compile(r"\b(a|an|the)\b")
 _ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
-_LETTER = "[^\\W\\d_]"
 # A word keeps one mark between letters (צה״ל, ג׳ירפה, it's) and a geresh at its end (וכו׳);
 # a number keeps its separators (1,250; 7.5; 12.3.2021) and a percent sign.
 _WORD = re.compile(
@@ -89,9 +95,11 @@ def words(text: str) -> list[str]:
     """Return the words and numbers of `text`, for metrics that count words.
 
     Marks go, ASCII and curly quotes inside a word become gershayim or geresh (so the two
-    spellings of an acronym are one word), maqaf separates, punctuation is dropped.
+    spellings of an acronym are one word), maqaf separates, punctuation and quotes around words
+    are dropped.
     """
     text = strip_marks(_INVISIBLE.sub("", strip_bidi_controls(text)))
     text = re.sub(rf"(?<={_LETTER})[{_DOUBLE_QUOTES}](?={_LETTER})", GERSHAYIM, text)
+    text = _SINGLE_QUOTED.sub(r"\1", text)
     text = re.sub(rf"(?<={_LETTER})[{_SINGLE_QUOTES}]", GERESH, text)
     return [word.lower() for word in _WORD.findall(text)]

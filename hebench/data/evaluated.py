@@ -48,7 +48,12 @@ _PUBLIC: dict[str, tuple[_Loader, tuple[str, ...], tuple[str, ...], tuple[str, .
     "topic": (public.topic, ("text",), ("validation",), ("sib200/he_dev", "sib200/he_train")),
     "topic-test": (public.topic, ("text",), ("test",), ("sib200/he_test", "sib200/he_train")),
     "grammar": (public.grammar, ("choices",), ("test",), ("clams",)),
-    "idioms": (public.idioms, ("sentence",), ("validation", "test"), ("hebrew-idioms/{}",)),
+    "idioms": (
+        public.idioms,
+        ("sentence",),
+        ("validation", "test", "unseen_idiom_test"),
+        ("hebrew-idioms/{}",),
+    ),
     "hesum": (public.hesum, ("article", "target"), ("validation", "test"), ("hesum/{}",)),
 }
 

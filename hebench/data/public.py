@@ -119,7 +119,8 @@ def read_heq(path: Path) -> Iterator[Doc]:
                         f"{where}: expected is_impossible true or false, found {impossible!r}; "
                         "this is the v1.0 layout, use the v1.1 files"
                     )
-                answers = [] if impossible else [answer["text"] for answer in question["answers"]]
+                texts = [] if impossible else [answer["text"] for answer in question["answers"]]
+                answers = [text.strip() for text in texts if text.strip()]
                 if not answers and not impossible:
                     raise DataError(f"{where}: expected an answer, found none")
                 yield question_document(
@@ -163,9 +164,13 @@ def nli(split: str = "test", **_: Any) -> "DatasetDict":
     _require_split("hebench_nli", split, ("test", "validation"))
     field = "hebrew_label" if split == "test" else "original_label"
     docs = []
+    columns = {field, "pairID", "promptID", "translation1", "translation2", "genre"}
     for number, row in read_jsonl(fetch("hebnli", split)):
-        if field not in row:
-            raise DataError(f"HebNLI {split} line {number}: expected {field}, found {sorted(row)}")
+        if missing := columns - set(row):
+            raise DataError(
+                f"HebNLI {split} line {number}: expected {', '.join(sorted(missing))}, "
+                f"found {', '.join(sorted(row))}"
+            )
         label = str(row[field]).strip().lower()
         if label == "-":
             continue
@@ -220,19 +225,24 @@ def topic(split: str = "test", **_: Any) -> "DatasetDict":
 def grammar(**_: Any) -> "DatasetDict":
     """Return CLaMS in Hebrew: 140 minimal pairs of each of seven agreement phenomena.
 
-    The files hold up to 11,200 pairs of a few templates; pairs are taken at equal steps, so
-    that every template is there. The source cuts prefixes off their words ("ה מלצר"); they are
-    joined again, as Hebrew is written. Clusters are the grammatical sentences.
+    The files hold up to 11,200 pairs, the words of a few templates in every combination. Pairs
+    are chosen by hash: at equal steps they would fall in with the order of the combinations and
+    leave most verbs of a template out. The source cuts prefixes off their words ("ה מלצר");
+    they are joined again, as Hebrew is written. Clusters are the grammatical sentences.
     """
     docs = []
     for phenomenon in GRAMMAR_FILES:
         pairs = list(_read_pairs(fetch("clams", phenomenon), phenomenon))
-        step = len(pairs) / GRAMMAR_PAIRS
-        for place in range(GRAMMAR_PAIRS):
-            good, bad = pairs[int(place * step)]
+        # Not by the hash of the id, which says which sentence of a pair comes first.
+        order = sorted(
+            range(len(pairs)),
+            key=lambda place: hashlib.sha256("\n".join(pairs[place]).encode()).digest(),
+        )
+        for place in sorted(order[:GRAMMAR_PAIRS]):
+            good, bad = pairs[place]
             docs.append(
                 minimal_pair(
-                    identity=f"{phenomenon}-{int(place * step):05d}",
+                    identity=f"{phenomenon}-{place:05d}",
                     cluster=good,
                     phenomenon=phenomenon,
                     good=good,
@@ -250,9 +260,8 @@ def idioms(split: str = "test", **_: Any) -> "DatasetDict":
     """
     _require_split("hebench_idioms", split, ("test", "validation", "unseen_idiom_test"))
     docs = []
-    for row in _read_table(
-        fetch("hebrew-idioms", split), ("id", "sentence", "base_pie", "label_str")
-    ):
+    columns = ("id", "sentence", "base_pie", "pie_span", "label_str")
+    for row in _read_table(fetch("hebrew-idioms", split), columns):
         if row["label_str"] not in IDIOM_SENSES:
             raise DataError(
                 f"hebrew-idioms/{split}, {row['id']}: expected one of {', '.join(IDIOM_SENSES)}, "

@@ -49,12 +49,13 @@ def length_normalised_accuracy(
 def macro_f1(pairs: Sequence[tuple[int, int]]) -> float:
     """Return the unweighted mean over labels of F1, from (gold, predicted) label indices.
 
-    A label counts if it occurs as gold or prediction; one that is never right has F1 0.
-    scikit-learn's `f1_score(average="macro")`. Raises ValueError without pairs.
+    A label counts if it occurs as gold or prediction; one that is never right has F1 0. A
+    prediction of no label (-1) is a miss of its gold label and no label of its own. For the
+    rest scikit-learn's `f1_score(average="macro")`. Raises ValueError without pairs.
     """
     if not pairs:
         raise ValueError("expected at least one (gold, predicted) pair, found none")
-    labels = {label for pair in pairs for label in pair}
+    labels = {label for pair in pairs for label in pair if label >= 0}
     scores = []
     for label in labels:
         right = sum(gold == predicted == label for gold, predicted in pairs)

@@ -127,7 +127,7 @@ _LATEX = tuple(
 )
 _QUOTES = "\"'“”„‟«»״׳‘’‚"
 
-_NOUN = "ה?תשובה|תשובתי|(?:האפשרות|הבחירה) (?:הנכונה|המתאימה|שלי)|הסעיף הנכון"
+_NOUN = "ה?תשובה|תשובתי|(?:האפשרות|הבחירה|האות) (?:הנכונה|המתאימה|שלי)|הסעיף הנכון"
 _BETWEEN = (
     "הנכונה|הסופית|המדויקת|המתאימה|הטובה|ביותר|המלאה|הקצרה|נכונה|סופית|שלי|"
     "לשאלה|לבעיה|לתרגיל|לחידה|על|השאלה|של|הבעיה|התרגיל|זו|הזו|הזאת"
@@ -235,6 +235,8 @@ _CUE = (
     "(?: (?:הנכונה|הנכון|הסופית|היא|הוא)){0,2}"
     "|(?i:option|answer|choice)(?: is| letter)?):? "
 )
+# Prompts ask for a letter, but texts talk of letters, too: האות ב היא השנייה באלף־בית.
+_LETTER_CUE = r"ה?אות(?: היא)?:? (?!\S{1,3} היא )"
 # A letter that is glued to a word, a number or an acronym is a prefix or an initial.
 _ALONE = rf"(?!\w|[-־{_QUOTES}]\w| [0-9])"
 _ALSO = rf"[{_QUOTES})\].]?(?: ?[,/&+] ?| (?:או|ואולי|וגם|and|or) | ו-?)(?:{_CUE})?{_MARK}{_ALONE}"
@@ -245,15 +247,15 @@ _SEPARATED = (
     "| (?:כי|משום|מכיוון|כיוון|מאחר|מפני|שכן|בגלל|היות|לפי|היא|הוא|הינה|נכונה|נכון|הנכונה"
     rf"|because|since|is)(?![א-תa-z])|{_ALSO}))"
 )
-_HEAD = re.compile(rf"(?:{_CUE})?{_MARK}{_SEPARATED}")
+_HEAD = re.compile(rf"(?:{_CUE}|{_LETTER_CUE})?{_MARK}{_SEPARATED}")
 _ANOTHER = re.compile(_ALSO)
 _NAMED = re.compile(rf"(?<![\w־-]){_CUE}{_MARK}{_ALONE}|(?<!\S)\({_LETTER}{_GERESH}\)")
 # A bare letter is "the right one" only where a clause begins: ויטמין C הוא הנכון names a vitamin.
 _CLAUSE_START = "(?:^|(?<=[.,:;] )|(?<=לכן )|(?<=לפיכך )|(?<=[Ss]o )|(?<=herefore ))"
 _CHOSEN = re.compile(
-    rf"(?<![\w־-])(?:(?:בוחר|בוחרת|בחרתי|אבחר|נבחר) (?:ב[-־]|את |(?:את )?{_CUE})"
+    rf"(?<![\w־-])(?:(?:בוחר|בוחרת|בחרתי|אבחר|נבחר) (?:ב[-־]|באות |(?:את )?{_CUE}|את (?:האות )?)"
     rf"|(?i:choose|select|pick) (?:{_CUE})?|התשובה (?:הנכונה |הסופית )?){_MARK}{_ALONE}"
-    rf"|(?:(?<![\w־-]){_CUE}|{_CLAUSE_START}){_MARK}[)\]{_QUOTES}]?"
+    rf"|(?:(?<![\w־-])(?:{_CUE}|האות )|{_CLAUSE_START}){_MARK}[)\]{_QUOTES}]?"
     "(?: (?:היא |הוא |הינה )?(?:התשובה |האפשרות )?ה?(?:נכונה|נכון|מתאימה)(?![א-ת])"
     "| is (?:the )?(?:correct|right|best)(?![a-z]))",
     re.MULTILINE,

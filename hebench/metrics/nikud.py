@@ -7,8 +7,9 @@
 The letters must survive: a word whose letters changed is wrong throughout, and a text with
 another number of words is wrong altogether. What is compared is, for each Hebrew letter, three
 decisions: its vowel, its dagesh (or mappiq, or the dot of shuruk), its shin or sin dot. Styles
-of pointing differ where readers do not care: a silent shva may be written or not, a dagesh in a
-letter whose sound it does not change, too. Accuracy is given with and without these.
+of pointing differ where readers do not care: a shva may be written or not, a dagesh in a letter
+whose sound it does not change, too. Accuracy is given with and without these. Any shva counts as
+such: a silent one and a sounded one are the same mark.
 
 The decisions follow Gershuni and Pinter 2022 (Nakdimon, NAACL Findings): DEC, CHA, WOR.
 """
@@ -42,7 +43,7 @@ class Pointing:
     letters_right: int
     decisions: int
     decisions_right: int
-    plain_decisions: int  # without silent shva and unheard dagesh
+    plain_decisions: int  # without any shva and unheard dagesh
     plain_decisions_right: int
     letters_kept: bool
 

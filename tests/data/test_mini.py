@@ -21,6 +21,7 @@ from hebench.hebrew import strip_marks, words
 
 FOLDER = Path(load.__file__).parent / "mini"
 FILES = sorted(FOLDER.glob("*/*.jsonl"))
+CARDS = Path(__file__).parents[2] / "data_cards"
 CAPABILITIES = (
     "qa",
     "sentiment",
@@ -43,6 +44,14 @@ SHOTS = {
     "trivia": 3,
     "math": 4,
     "nikud": 3,
+}
+# Words that writers of Hebrew are at two minds about: one spelling for all sets (ktiv male).
+FORBIDDEN = {
+    "מייד": r"[ושה]{0,2}מיד",
+    "אי־אפשר": r"[ושה]{0,2}אי אפשר",
+    "חנייה": r"[והבלמשכ]{0,3}חניה",
+    "כינרת": r"[והבלמשכ]{0,3}כנרת",
+    "דאלית אל־כרמל": r"[והבלמשכ]{0,2}(?:דלית|דליית|דאליית)[ ־]אל",
 }
 CANARY = re.compile(r"hebench-mini canary [0-9a-f]{8}-[0-9a-f-]{27}")
 
@@ -111,8 +120,13 @@ def test_each_file_opens_with_licence_version_and_canary(path: Path) -> None:
     head = json.loads(path.read_text(encoding="utf-8").splitlines()[0])
     assert head["licence"] == "CC BY 4.0"
     assert head["set"] == f"hebench_mini/{path.parent.name}"
-    assert head["version"] == "1.0"
     assert CANARY.search(head["canary"])
+    if path.parent.name == "idioms":  # shots of a public set
+        return
+    card = CARDS / f"mini-{path.parent.name}.md"
+    text = card.read_text(encoding="utf-8")
+    assert f"`hebench/data/mini/{path.parent.name}/`, version {head['version']}. " in text
+    assert f": {head['set']} {head['version']}." in text
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -138,6 +152,15 @@ def test_hebrew_uses_its_own_punctuation(capability: str) -> None:
         acronyms = len(re.findall("[א-ת]״[א-ת](?:ית|ים|ות)?(?![א-ת״])", text))
         assert (text.count("״") - acronyms) % 2 == 0, (identity, text)
         assert not re.search(" [,.;:!?]|,[א-ת]", text), (identity, text)
+
+
+@pytest.mark.parametrize(("spelling", "variant"), FORBIDDEN.items())
+def test_a_word_is_spelled_one_way_in_all_sets(spelling: str, variant: str) -> None:
+    pattern = re.compile(rf"(?<![א-ת]){variant}(?![א-ת])")
+    assert not pattern.search(spelling)
+    for capability in CAPABILITIES:
+        for identity, text in hebrew_strings(capability):
+            assert not pattern.search(text), (identity, f"write {spelling}")
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from hebench.data import public
+from hebench.data.fetch import fetch
 from hebench.data.load import NLI_LABELS, NULL_ANSWER, SENTIMENT_LABELS
 from hebench.errors import DataError
+from hebench.harness.tasks import prompts
 
 
 def labels(docs: list[dict[str, object]]) -> list[int]:
@@ -88,6 +90,9 @@ def test_nli_is_scored_against_the_hebrew_label(
     path.write_text(json.dumps(row | {"hebrew_label": "maybe"}) + "\n", encoding="utf-8")
     with pytest.raises(DataError, match="expected one of entailment.*found 'maybe'"):
         public.nli()
+    path.write_text(json.dumps({"hebrew_label": "neutral", "pairID": "1e"}), encoding="utf-8")
+    with pytest.raises(DataError, match="line 1: expected genre, promptID, translation1"):
+        public.nli()
 
 
 @pytest.mark.parametrize("loader", [public.translation_en_he, public.translation_he_en])
@@ -131,7 +136,30 @@ def test_grammar_pairs_differ_in_one_word(mirror: Path) -> None:
         assert len(good) == len(bad)
         assert sum(left != right for left, right in zip(good, bad, strict=True)) == 1
         assert not any(word in "הובלמשכ" for word in good), doc["choices"]
-    assert 400 < sum(doc["label"] for doc in docs) < 580  # which sentence comes first is mixed
+    assert 440 < sum(doc["label"] for doc in docs) < 540  # which sentence comes first is mixed
+
+
+def test_grammar_keeps_every_pair_of_words_of_a_phenomenon(mirror: Path) -> None:
+    """The files list words in a grid; a choice at equal steps fell in with it and lost most."""
+
+    def words(good: str, bad: str) -> tuple[str, str]:
+        return next(
+            (left, right)
+            for left, right in zip(good.split(), bad.split(), strict=True)
+            if left != right
+        )
+
+    chosen: dict[str, set[tuple[str, str]]] = {}
+    for doc in public.grammar()["test"].to_list():
+        good, bad = doc["choices"][doc["label"]], doc["choices"][1 - doc["label"]]
+        chosen.setdefault(doc["phenomenon"], set()).add(words(good, bad))
+    for phenomenon in public.GRAMMAR_FILES:
+        sentences = [
+            public.join_prefixes(line.partition("\t")[2])
+            for line in fetch("clams", phenomenon).read_text(encoding="utf-8").splitlines()
+        ]
+        pairs = zip(sentences[::2], sentences[1::2], strict=True)
+        assert chosen[phenomenon] == {words(good, bad) for good, bad in pairs}, phenomenon
 
 
 @pytest.mark.parametrize(
@@ -191,6 +219,7 @@ def test_heq_v10_is_refused_for_its_inverted_flag(mirror: Path) -> None:
     [
         ({"answers": [], "is_impossible": "FALSE"}, "question q.*v1.0 layout"),
         ({"answers": [], "is_impossible": False}, "expected an answer"),
+        ({"answers": [{"text": " "}], "is_impossible": False}, "expected an answer"),
     ],
 )
 def test_a_question_that_contradicts_itself_is_refused(
@@ -218,3 +247,25 @@ def test_summaries_with_other_columns_are_refused(
     path.write_text("text,title\na,b\n", encoding="utf-8")
     with pytest.raises(DataError, match="expected columns article, summary"):
         public.hesum()
+
+
+def test_idioms_without_their_span_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "test.csv"
+    path.write_text("id,sentence,base_pie,label_str\n1,א,ב,Literal\n", encoding="utf-8")
+    monkeypatch.setattr(public, "fetch", lambda source, name: path)
+    with pytest.raises(DataError, match="expected columns .*pie_span"):
+        public.idioms()
+
+
+def test_a_sub_heading_is_asked_for_and_no_summary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "test.csv"
+    path.write_text("summary,article\nתקציר,כתבה ארוכה\n", encoding="utf-8")
+    monkeypatch.setattr(public, "fetch", lambda source, name: path)
+    (prompt,) = prompts("hebench_hesum", 1)
+    assert prompt == (
+        "כתבו לכתבה כותרת משנה של משפט אחד או שניים.\n\nכתבה: כתבה ארוכה\n\nכותרת משנה:"
+    )

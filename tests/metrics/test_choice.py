@@ -59,6 +59,9 @@ def test_adapter_for_the_harness() -> None:
         ([(0, 0), (1, 0)], (2 / 3 + 0) / 2),
         ([(0, 1), (1, 0)], 0.0),
         ([(0, 0), (0, 0), (0, 1), (1, 1)], (4 / 5 + 2 / 3) / 2),
+        # An answer that named no label is a miss of its gold one, and no third label.
+        ([(0, 0), (0, 0), (0, -1), (1, 1)], (4 / 5 + 1) / 2),
+        ([(0, -1), (1, -1)], 0.0),
     ],
 )
 def test_macro_f1(pairs: list[tuple[int, int]], expected: float) -> None:
