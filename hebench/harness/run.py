@@ -158,7 +158,7 @@ def evaluate(config: EvalConfig) -> RunManifest:
         prompt_sha256=prompts,
         metric_signatures=text.signatures(),
         versions=package_versions(),
-        hardware=hardware_of(device) | _arithmetic_of(lm),
+        hardware=hardware_of(device),
         started=started.isoformat(timespec="seconds"),
         seconds=round(seconds, 1),
         requests=counts["total"],
@@ -206,11 +206,6 @@ def _device_of(lm: LM, config: EvalConfig) -> str:
     if config.backend == "vllm":
         return config.device  # it does not say
     return str(lm.device) if hasattr(lm, "model") else "cpu"
-
-
-def _arithmetic_of(lm: LM) -> dict[str, str]:
-    """Return how the prefix backend multiplies matrices, which depends on the processor, too."""
-    return {"arithmetic": lm.arithmetic} if hasattr(lm, "arithmetic") else {}
 
 
 def _answering(lm: LM, identity: Model, log: AnswerLog) -> Model:

@@ -1,6 +1,5 @@
 """Shared beginnings give the stock model's answers, and are computed once."""
 
-import contextlib
 import logging
 import math
 from collections.abc import Callable
@@ -15,10 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lm_eval.api.registry import get_model
 from lm_eval.models.huggingface import HFLM
-from transformers import MambaConfig, MambaForCausalLM
+from transformers import Llama4ForCausalLM, Llama4TextConfig, MambaConfig, MambaForCausalLM
 
 from hebench.errors import ConfigError, TaskError
-from hebench.harness.prefix import PrefixLM, branches, budget, decode, guesses, kernels, rows
+from hebench.harness.prefix import (
+    PrefixLM,
+    branches,
+    budget,
+    decode,
+    guesses,
+    likelihood,
+    rows,
+)
 from hebench.harness.prefix import lm as prefix_lm
 from hebench.harness.prefix.tree import build
 from hebench.harness.tasks import load_tasks
@@ -331,33 +338,49 @@ def test_lack_of_memory_is_answered_by_less_at_a_time(
     )
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_wide_products_are_rounded_as_narrow_ones(dtype: torch.dtype) -> None:
-    torch.manual_seed(0)
-    rows, weights = torch.randn(80, 96).to(dtype), torch.randn(48, 96).to(dtype)
-    heads, mask = torch.randn(1, 2, 80, 16).to(dtype), torch.zeros(80, 80, dtype=dtype)
-    found = []
-    for products in (contextlib.nullcontext, kernels.WideProducts):
-        with products():
-            found.append(
-                [
-                    torch.nn.functional.linear(rows, weights),
-                    torch.nn.functional.scaled_dot_product_attention(
-                        heads, heads, heads, attn_mask=mask
-                    ),
-                    torch.nn.functional.linear(rows[:8], weights),
-                ]
-            )
-    for narrow, wide in zip(*found, strict=True):
-        assert narrow.dtype == wide.dtype == dtype
-        exact = wide.float().abs().max()
-        assert (narrow.float() - wide.float()).abs().max() <= exact * torch.finfo(dtype).eps
+@pytest.mark.parametrize(
+    ("owner", "name", "failing"),
+    [
+        (likelihood._Answers, "note", {1}),
+        (decode, "_best", {1, 4}),  # behind a pass over prompts, and over answers
+        (branches, "_roomier", {2}),  # of the first layer's values, and no longer its keys
+        (rows, "_moved", {7}),  # of the second layer's keys, as answers outgrow their room
+    ],
+)
+def test_lack_of_memory_around_a_pass_leaves_no_token_twice(
+    pair: Callable[..., tuple[Any, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    owner: Any,
+    name: str,
+    failing: set[int],
+) -> None:
+    stock, ours = pair()
+    monkeypatch.setattr(decode._Decoder, "_reckoned", lambda self: 1)
+    calls, allocate = [0], getattr(owner, name)
+
+    def scarce(*rest: Any) -> Any:
+        calls[0] += 1
+        if calls[0] in failing:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
+        return allocate(*rest)
+
+    assert ours._writes
+    needed = []
+    for patched in (allocate, scarce):
+        monkeypatch.setattr(owner, name, patched)
+        ours.branches.tokens_needed = 0
+        assert_same_scores(stock, ours, CHOICES)
+        assert ours.generate_until(FREE, disable_tqdm=True) == stock.generate_until(
+            FREE, disable_tqdm=True
+        )
+        needed.append(ours.branches.tokens_needed)
+    assert calls[0] >= max(failing) and ours._budget.tokens < budget._CPU_TOKENS
+    assert needed[0] == needed[1]
 
 
 def test_half_precision_differs_by_rounding_only(
-    pair: Callable[..., tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch
+    pair: Callable[..., tuple[Any, Any]],
 ) -> None:
-    monkeypatch.setattr(branches, "wide_is_faster", lambda _: True)
     stock, ours = pair()
     stock.model.to(torch.bfloat16)
     assert ours.branches is not None
@@ -384,6 +407,65 @@ def test_a_cache_that_cannot_be_branched_is_said_once_and_goes_the_stock_way(
         assert_same_scores(stock, ours, CHOICES[2:4])
     said = [record for record in caplog.records if record.name.startswith("hebench")]
     assert len(said) == 1 and "MambaForCausalLM takes no" in said[0].getMessage()
+
+
+ROTARY = {
+    "dynamic": {"rope_type": "dynamic", "factor": 2.0},
+    "longrope": {
+        "rope_type": "longrope",
+        "short_factor": [1.0] * 8,
+        "long_factor": [2.0] * 8,
+        "original_max_position_embeddings": 64,
+    },
+    "linear": {"rope_type": "linear", "factor": 2.0},
+}
+
+
+@pytest.mark.parametrize("kind", ROTARY)
+@pytest.mark.parametrize("architecture", ["llama", "gemma3"])  # of each layer type its own
+def test_frequencies_that_depend_on_the_length_of_a_pass_go_the_stock_way(
+    pair: Callable[..., tuple[Any, Any]], architecture: str, kind: str
+) -> None:
+    rotary = {"rope_theta": 1e4} | ROTARY[kind]
+    if architecture == "gemma3":
+        plain = {"rope_type": "default", "rope_theta": 1e4}
+        rotary = {"sliding_attention": plain, "full_attention": rotary}
+    stock, ours = pair(architecture, context=64, rope_parameters=rotary)
+    found = branches.branched(ours.model)
+    if kind == "linear":
+        assert isinstance(found, branches.Branches)
+    else:
+        assert found == "its rotary frequencies depend on the length of a pass"
+    assert_same_scores(stock, ours, CHOICES)
+
+
+def test_a_model_with_masks_of_its_own_kind_goes_the_stock_way(
+    tiny_model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(0)
+    more = {"head_dim": 16, "intermediate_size_mlp": 64, "num_local_experts": 2}
+    layers = {"layer_types": ["chunked_attention", "full_attention"], "attention_chunk_size": 32}
+    config = Llama4TextConfig(**(tiny_models.SIZES | more | layers))
+    model = Llama4ForCausalLM(config).eval()
+    stock, ours = (
+        kind(pretrained=model, tokenizer=tiny_models.tokenizer_of(tiny_model), max_length=512)
+        for kind in (HFLM, PrefixLM)
+    )
+    with caplog.at_level(logging.WARNING, logger="hebench"):
+        assert_same_scores(stock, ours, CHOICES[:2])
+    assert "it does not read a small tree: KeyError: 'chunked_attention'" in caplog.text
+    assert ours.branches is None
+
+
+def test_lack_of_memory_is_no_reason_to_go_the_stock_way(
+    pair: Callable[..., tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scarce(*_: Any) -> Any:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
+
+    monkeypatch.setattr(branches.Branches, "forward", scarce)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        branches.branched(pair()[1].model)
 
 
 def test_a_model_that_loses_the_mask_is_found_out(
@@ -417,12 +499,26 @@ def test_sampling_and_penalties_go_the_stock_way(
 def test_a_folder_that_sets_a_penalty_gets_it_and_a_warning(
     pair: Callable[..., tuple[Any, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    stock, ours = pair()
+    stock, ours = pair("gemma3")  # which says the same again and again
     plain = stock.generate_until(FREE, disable_tqdm=True)
     ours.model.generation_config.repetition_penalty = 1.3
     with caplog.at_level(logging.WARNING, logger="hebench"):
         texts = [lm.generate_until(FREE, disable_tqdm=True) for lm in (stock, ours)]
     assert texts[0] == texts[1] != plain and "sets repetition_penalty" in caplog.text
+
+
+def test_a_folder_that_sets_the_length_of_an_answer_shares_as_any_other(
+    pair: Callable[..., tuple[Any, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    stock, ours = pair()
+    ours.model.generation_config.max_length = 4096  # lm-eval gives one for each answer
+    with caplog.at_level(logging.WARNING, logger="hebench"):
+        texts = [lm.generate_until(FREE, disable_tqdm=True) for lm in (stock, ours)]
+    assert (
+        texts[0] == texts[1]
+        and "share nothing" not in caplog.text
+        and ours.branches.tokens_needed > 0
+    )
 
 
 def test_nan_stays_with_the_request_that_has_it(pair: Callable[..., tuple[Any, Any]]) -> None:

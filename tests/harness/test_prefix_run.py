@@ -92,8 +92,9 @@ def test_another_tokenizer_beside_the_same_weights_never_gets_these_answers(
     file = model / "tokenizer_config.json"
     content = json.loads(file.read_text(encoding="utf-8"))
     file.write_text(json.dumps(content | {"add_bos_token": True}), encoding="utf-8")
-    with pytest.raises(ConfigError, match="settings_sha256"):
-        evaluate(config(model, tmp_path / "run"))
+    for limit in (1, 2):  # the finished run, and one that goes on from it
+        with pytest.raises(ConfigError, match="settings_sha256"):
+            evaluate(config(model, tmp_path / "run", limit=limit))
 
 
 def test_processes_of_one_run_write_a_file_each_and_read_all(tmp_path: Path) -> None:
@@ -103,7 +104,10 @@ def test_processes_of_one_run_write_a_file_each_and_read_all(tmp_path: Path) -> 
     with (tmp_path / "answers.1.jsonl").open("a") as stream:
         stream.write('{"key": "cut sh')  # that process was killed
     alone = AnswerLog(path, {}, {})
+    alone.merge()
     assert asked(alone, [request("א"), request("ב"), request("ג")]) == ["ג"]
+    assert [file.name for file in tmp_path.iterdir()] == ["answers.jsonl"]
+    assert asked(AnswerLog(path, {}, {}), [request("א"), request("ב"), request("ג")]) == []
 
 
 def test_the_first_process_gathers_the_answers_of_all(tmp_path: Path) -> None:

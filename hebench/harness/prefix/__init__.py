@@ -15,8 +15,9 @@ generations are the same, which `tests/harness/test_prefix.py` shows for several
 bfloat16 they differ by as much as the stock model's do from one batch size to another. A free
 answer ends where the stock model ends it with one request a batch; in larger batches that waits
 for the slowest row and then cuts. Sampling, settings of generation such as a repetition penalty,
-NaN, encoder-decoders, and caches that cannot be branched (state-space layers, say) are left to the
-stock code; a warning says so where it is the model that cannot.
+NaN, encoder-decoders, and models that cannot be branched (state-space layers, rotary frequencies
+that depend on the length of a pass) are left to the stock code; a warning says so where it is the
+model that cannot.
 """
 
 from hebench.harness.prefix.lm import PrefixLM

@@ -17,7 +17,8 @@ import torch
 from transformers import AttentionInterface, DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from hebench.harness.prefix.kernels import WideProducts, wide_is_faster
+from hebench.errors import one_line
+from hebench.harness.prefix.budget import is_lack_of_memory
 from hebench.harness.prefix.tree import Ints
 
 _ATTENTION = "hebench_branches"
@@ -40,7 +41,6 @@ class Branches:
         heads = config.num_attention_heads
         shared = getattr(config, "num_key_value_heads", None) or heads
         self._groups = heads // shared if self.folded else 1
-        self._products = WideProducts if wide_is_faster(model) else contextlib.nullcontext
         self.tokens_needed = 0  # read since the model was loaded, without wrong guesses
         self.empty: list[tuple[Any, Any]] = []  # keys and values of no token, of each layer
         self.vocabulary = int(config.vocab_size)
@@ -67,25 +67,22 @@ class Branches:
 
         tokens, places (in their own sequences), labels and ends are (new,); a token's ancestors
         are in slots already or stand before it. scored: places in `tokens` whose logits are read.
+        Labels rise from call to call, unless a pass is tried again, for want of memory during it
+        or behind it: what it left is forgotten first.
         """
-        count = len(self._labels)
+        self._rewind(int(labels[0]))
         self._labels = np.concatenate([self._labels, labels])
         self._ends = np.concatenate([self._ends, ends])
         self._places = np.concatenate([self._places, places])
-        try:
-            logits = self.forward(
-                tokens,
-                places,
-                self._masks(labels, places),
-                self._cache,
-                scored,
-                _folded_attention if self.folded else None,
-            )
-        except BaseException:  # out of memory: some layers hold the tokens, and others do not
-            self._select(np.arange(count))
-            raise
         self.tokens_needed += len(tokens)
-        return logits
+        return self.forward(
+            tokens,
+            places,
+            self._masks(labels, places),
+            self._cache,
+            scored,
+            _folded_attention if self.folded else None,
+        )
 
     def forward(  # noqa: PLR0913, PLR0917
         self,
@@ -102,7 +99,7 @@ class Branches:
         """
         device = self._model.device
         by_kind = {kind: masks[window] for kind, window in self._window.items()}
-        with torch.inference_mode(), self._attention(attention), self._products():
+        with torch.inference_mode(), self._attention(attention):
             found = self._model(
                 torch.from_numpy(tokens)[None].to(device),
                 attention_mask=by_kind if len(by_kind) > 1 else next(iter(by_kind.values())),
@@ -136,6 +133,13 @@ class Branches:
         """
         allowed = 1e-3 if self._model.dtype == torch.float32 else 0.1
         return bool((ours - theirs).float().abs().mean() < allowed * theirs.float().std())
+
+    def _rewind(self, label: int) -> None:
+        """Forget the tokens from `label` on, of which some layers may lack some."""
+        kept = np.flatnonzero(self._labels < label)
+        if len(kept) < len(self._labels):
+            self.tokens_needed -= len(self._labels) - len(kept)
+            self._select(kept)
 
     def _select(self, kept: Ints) -> None:
         self._labels, self._ends = self._labels[kept], self._ends[kept]
@@ -191,8 +195,10 @@ class _Slots(DynamicLayer):  # type: ignore[misc]
             self.keys, self.values = keys[:, :, :0], values[:, :, :0]
         if stop > self.keys.shape[-2]:
             room = stop + stop // 4 + 64
-            self.keys = _roomier(self.keys, self.used, room)
-            self.values = _roomier(self.values, self.used, room)
+            # Both or, for want of memory, neither.
+            self.keys, self.values = (
+                _roomier(states, self.used, room) for states in (self.keys, self.values)
+            )
         self.keys[:, :, self.used : stop] = keys
         self.values[:, :, self.used : stop] = values
         self.used = stop
@@ -260,6 +266,8 @@ def branched(model: Any) -> Branches | str:
         return f"{type(model).__name__} takes no {', '.join(missing)}"
     if model.config._attn_implementation not in ("sdpa", "eager"):
         return f"{model.config._attn_implementation} attention takes no mask for branches"
+    if _turns_by_length(model):
+        return "its rotary frequencies depend on the length of a pass"
     window: dict[str, int | None] = {}
     windows: list[int | None] = []
     for layer in DynamicCache(config=model.config).layers:
@@ -272,7 +280,26 @@ def branched(model: Any) -> Branches | str:
         else:
             return f"the cache of a {type(layer).__name__} cannot be branched"
     found = Branches(model, window, windows)
-    return found if _agrees(found, model) else "its answers to a small tree are not its own"
+    return _disagreement(found, model) or found
+
+
+def _turns_by_length(model: Any) -> bool:
+    """Return whether the longest sequence of a pass decides how all of it is rotated."""
+    # A text, or one for each type of layers.
+    kinds = [str(getattr(module, "rope_type", "")) for module in model.modules()]
+    return any("dynamic" in kind or "longrope" in kind for kind in kinds)
+
+
+def _disagreement(branches: Branches, model: Any) -> str | None:
+    """Return how a model fails to read a small tree as it should, or None if it does not fail."""
+    try:
+        agrees = _agrees(branches, model)
+    # Models miss many things in many ways, a mask of their own kind say; each is a reason.
+    except Exception as error:
+        if isinstance(error, RuntimeError) and is_lack_of_memory(error):
+            raise
+        return f"it does not read a small tree: {type(error).__name__}: {one_line(error)}"
+    return None if agrees else "its answers to a small tree are not its own"
 
 
 def _agrees(branches: Branches, model: Any) -> bool:

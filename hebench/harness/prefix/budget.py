@@ -30,7 +30,7 @@ class Budget:
             try:
                 return self._measure(forward)
             except RuntimeError as error:
-                if self.tokens == 1 or not _is_lack_of_memory(error):
+                if self.tokens == 1 or not is_lack_of_memory(error):
                     raise
             # Outside the handler, whose traceback holds the tensors that filled the memory.
             self.tokens //= 2
@@ -63,6 +63,6 @@ class Budget:
         return found
 
 
-def _is_lack_of_memory(error: RuntimeError) -> bool:
+def is_lack_of_memory(error: RuntimeError) -> bool:
     """Return whether a pass failed for want of memory; on a CPU only the text says so."""
     return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)

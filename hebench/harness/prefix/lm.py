@@ -35,6 +35,7 @@ _REMEMBERED = 64  # encoded contexts; the answers to one question follow each ot
 _HARMLESS = {
     *("bos_token_id", "eos_token_id", "pad_token_id", "transformers_version", "use_cache"),
     *("_from_model_config", "cache_implementation", "output_attentions", "output_hidden_states"),
+    "max_length",  # which lm-eval gives for each answer
     *("do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p"),
     *("epsilon_cutoff", "eta_cutoff"),
 }
@@ -125,6 +126,7 @@ class PrefixLM(HFLM):  # type: ignore[misc]
             return list(super().loglikelihood_rolling(requests, disable_tqdm))
         windows: list[Request] = []
         owners: list[int] = []
+        firsts = [0]  # window of each text
         for place, request in enumerate(requests):
             own = get_rolling_token_windows(
                 token_list=self.tok_encode(request.args[0]),
@@ -135,6 +137,7 @@ class PrefixLM(HFLM):  # type: ignore[misc]
             added = [(None, *make_disjoint_window(pair)) for pair in own]
             windows += added
             owners += [place] * len(added)
+            firsts.append(len(windows))
         missing, found = Counter(owners), [0.0] * len(windows)
         totals = [0.0] * len(requests)
         with self._bar(len(windows), "loglikelihood_rolling", disable_tqdm) as bar:
@@ -143,8 +146,7 @@ class PrefixLM(HFLM):  # type: ignore[misc]
                 missing[owner] -= 1
                 bar.update()
                 if not missing[owner]:
-                    first = owners.index(owner)
-                    totals[owner] = sum(found[first : first + owners.count(owner)])
+                    totals[owner] = sum(found[firsts[owner] : firsts[owner + 1]])
                     key = requests[owner].args
                     self.cache_hook.add_partial("loglikelihood_rolling", key, totals[owner])
         return totals

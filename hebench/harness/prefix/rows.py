@@ -80,9 +80,10 @@ class Rows:
     def reserve(self, rows: int, slots: int) -> None:
         """Take room for so many rows of so many slots, or for more where more are in use."""
         used = len(self._rows), int(self.lengths.max(initial=0))
-        self._room = max(rows, used[0]), max(slots, used[1])
+        room = max(rows, used[0]), max(slots, used[1])
         for layer in self._cache.layers:
-            layer.reserve(*self._room, used)
+            layer.reserve(*room, used)
+        self._room = room  # last: for want of memory some layers may lack it
 
     def add(self, path: Ints, parts: Sequence[Part]) -> None:
         """Keep as a further row what the reader of prompts has read of the nodes `path`.
