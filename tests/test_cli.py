@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hebench import cli
+from hebench.cli.scores import _print_runs
 from hebench.harness.answers import ANSWERS_NAME
 from hebench.records import MANIFEST_NAME
 
@@ -34,6 +36,12 @@ def test_eval_prints_a_table_with_n_and_interval(
     (row,) = json.loads(capsys.readouterr().out)
     found = row["tasks"]["hebench_mini_winograd"]
     assert 0 <= found["low"] <= found["mean"] <= found["high"] <= 1 and found["n"] == 10
+    for path in tmp_path.glob("samples_*"):
+        judged = path.read_text("utf-8")
+        path.write_text(re.sub(r'"(score|acc)": [0-9.]+', r'"\1": NaN', judged), "utf-8")
+    _print_runs([tmp_path], as_json=True)
+    (row,) = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert row["tasks"]["hebench_mini_winograd"]["mean"] is None
 
 
 @pytest.mark.parametrize(

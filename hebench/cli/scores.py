@@ -1,7 +1,6 @@
 """The verbs that make scores and show them: eval, demo, judge, breakdown, compare."""
 
 import json
-import math
 import os
 import shutil
 import sys
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hebench.cli.options import AsJson, Include
+from hebench.files import finite
 
 if TYPE_CHECKING:
     from hebench.board.compare_runs import RunComparison
@@ -180,7 +180,7 @@ def compare(
     names = [str(run.settings["name"]) for run in runs]
     if as_json:
         content = {"first": names[0], "second": names[1], **asdict(found)}
-        print(json.dumps(_finite(content), ensure_ascii=False, indent=2))
+        print(json.dumps(finite(content), ensure_ascii=False, indent=2, allow_nan=False))
         return
     _print_comparison(found, names)
 
@@ -253,15 +253,6 @@ def _print_comparison(found: "RunComparison", names: list[str]) -> None:
     )
 
 
-def _finite(value: Any) -> Any:
-    """Return a value for JSON, in which NaN is null."""
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _demo_board(folders: list[Path], out: Path) -> None:
     """Build the site of the demo's runs from a leaderboard of their own, made anew each time."""
     from hebench.board.build import build_site
@@ -290,7 +281,7 @@ def _print_runs(folders: list[Path], *, as_json: bool = False) -> None:
             }
             for run in runs
         ]
-        print(json.dumps(scores, ensure_ascii=False, indent=2))
+        print(json.dumps(finite(scores), ensure_ascii=False, indent=2, allow_nan=False))
         return
     from rich.console import Console
     from rich.markup import escape

@@ -9,6 +9,7 @@ import typer
 
 from hebench.cli.options import AsJson, Include
 from hebench.errors import ConfigError
+from hebench.files import finite
 
 if TYPE_CHECKING:
     from hebench.selection.choose import Choice
@@ -100,6 +101,7 @@ def sweep(
 
 
 def select(
+    context: typer.Context,
     runs: Annotated[
         list[Path], typer.Argument(help="The run folder; with --fitness, one or several.")
     ],
@@ -109,6 +111,9 @@ def select(
     prefer: Annotated[
         str, typer.Option(help="Of the set of equals: score, earliest or lowest_loss.")
     ] = "score",
+    within: Annotated[
+        float, typer.Option(help="Points: who is behind by surely less is equal, too.")
+    ] = 0.0,
     tasks: Tasks = None,
     measure: Annotated[
         str,
@@ -121,9 +126,12 @@ def select(
         list[str] | None, typer.Option(help="constraint: a task that must not fall.")
     ] = None,
     max_fall: Annotated[float, typer.Option(help="constraint: by more than this.")] = 0.01,
+    window: Annotated[int, typer.Option(help="paper: steps back from the last.")] = 10_000,
+    lowest: Annotated[int, typer.Option(help="paper: checkpoints of lowest loss.")] = 10,
     evidence: Annotated[
         Path | None, typer.Option(help="votes: what `hebench human export` wrote.")
     ] = None,
+    level: Annotated[float, typer.Option(help="Of the set of equals and of intervals.")] = 0.95,
     average: Annotated[bool, typer.Option(help="Average the set of equals, too.")] = False,
     report: Annotated[
         list[str] | None, typer.Option(help="A task that chose nothing, to re-estimate on.")
@@ -155,6 +163,7 @@ def select(
 ) -> None:
     """Choose a checkpoint, say why, and what could not be told apart."""
     if fitness:
+        _refuse_but(context, "runs", "fitness", "seeds", "as_json")
         _fitness(runs, seeds=seeds, as_json=as_json)
         return
     if len(runs) != 1:
@@ -164,7 +173,9 @@ def select(
     from hebench.selection.rules import SelectConfig
 
     # Through `build`, so that a rule that does not exist is refused as in a configuration file.
-    wanted = {"rule": rule, "prefer": prefer, "measure": measure, "max_fall": max_fall}
+    wanted: dict[str, Any] = {"rule": rule, "prefer": prefer, "measure": measure, "level": level}
+    wanted |= {"max_fall": max_fall, "window_steps": window, "lowest": lowest}
+    wanted |= {"indifference_points": within}
     given = {"tasks": tasks, "guard": guard, "evidence": str(evidence) if evidence else None}
     wanted |= {key: value for key, value in given.items() if value}
     choice = choose(
@@ -196,6 +207,22 @@ def _asked(
     return EvaluateConfig(
         tasks=tuple(tasks or DEFAULT_TASKS), include=tuple(include_path or ()), **settings
     )
+
+
+def _refuse_but(context: typer.Context, *allowed: str) -> None:
+    """Raise ConfigError for options that --fitness would pass over in silence."""
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name not in allowed
+        and (source := context.get_parameter_source(str(parameter.name)))
+        and source.name == "COMMANDLINE"
+    ]
+    if given:
+        raise ConfigError(
+            f"--fitness measures every task of the logs and chooses nothing; leave out "
+            f"{', '.join(given)}"
+        )
 
 
 def _publish(
@@ -264,7 +291,8 @@ def _fitness(runs: list[Path], *, seeds: bool, as_json: bool) -> None:
 
     found = fitness_of_runs(runs, seeds=seeds)
     if as_json:
-        print(json.dumps([plain(each) for each in found], ensure_ascii=False, indent=2))
+        rows = finite([plain(each) for each in found])
+        print(json.dumps(rows, ensure_ascii=False, indent=2, allow_nan=False))
         return
     heads = ("task", "by", "n", "first", "last", "rise", "noise", "signal/noise", "above chance")
     print(f"| {' | '.join((*heads, 'decisions', 'light'))} |\n{'|---' * (len(heads) + 2)}|")

@@ -12,6 +12,7 @@ import typer
 
 from hebench.cli.options import AsJson
 from hebench.errors import ConfigError
+from hebench.files import finite
 
 if TYPE_CHECKING:
     from hebench.train.stage import StageRecord
@@ -88,7 +89,8 @@ def _stage(name: str, paths: tuple[str, ...], about: str) -> None:
             return
         record = _run_stage(name, recipe, overrides, folders)
         if as_json:
-            print(json.dumps(dataclasses.asdict(record), ensure_ascii=False, indent=2))
+            content = finite(dataclasses.asdict(record))
+            print(json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False))
             return
         for key, value in record.metrics.items():
             if not isinstance(value, Mapping | list):

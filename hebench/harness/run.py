@@ -181,7 +181,7 @@ def _settings(config: EvalConfig, identity: Model) -> dict[str, Any]:
         "settings_sha256": settings_sha256(config.model),
         "dtype": identity.dtype,
         "batch_size": config.batch_size,
-        "device": config.device,
+        "device": config.device.partition(":")[0],  # another GPU of one machine goes on
         "seed": config.seed,
         "track": config.track,
         "base_url": config.base_url,

@@ -16,8 +16,10 @@ Data-parallel processes (DDP, DeepSpeed ZeRO-1 and 2) share the items. Where no 
 whole model (ZeRO-3, FSDP) it refuses at the start and names the way out.
 """
 
+import contextlib
 import logging
 import math
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,7 +29,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from hebench.errors import ConfigError
+from hebench.errors import CheckpointError, ConfigError
 from hebench.harness.live import Asked, Share, ask, undisturbed
 from hebench.harness.live_folder import write_run_folder
 from hebench.harness.models import identify
@@ -80,8 +82,12 @@ class HebenchCallback(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Refuse what cannot work, and tasks that do not load, before hours are spent."""
         _refuse_sharded(args, kwargs["model"])
+        _tokenizer(kwargs)
         leaf_tasks(self.config)
-        self._begun = time.perf_counter()
+        if state.is_world_process_zero and state.global_step + self._start == 0:
+            _put_aside(Path(args.output_dir) / LOG_NAME)
+        self.spent, self.left_out = 0.0, []
+        self._last, self._begun = math.nan, time.perf_counter()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Evaluate every so many steps, if that was asked for."""
@@ -100,17 +106,26 @@ class HebenchCallback(TrainerCallback):  # type: ignore[misc]
         _LOGGER.warning("hebench: evaluation took %.1f%% of training time", 100 * self.overhead)
         if self.left_out:
             _LOGGER.warning(
-                "hebench: %d evaluations were left out to stay within %.0f%%; "
-                "`hebench watch %s --once` makes up for them",
+                "hebench: %d evaluations were left out to stay within %.0f%%; `%s` makes up for "
+                "them",
                 len(self.left_out),
                 100 * self._max,
-                args.output_dir,
+                self._by_watcher(args.output_dir),
             )
 
     @property
     def overhead(self) -> float:
         """Return the seconds of evaluation over those of training alone, so far."""
         return self.spent / max(time.perf_counter() - self._begun - self.spent, 1e-9)
+
+    def _by_watcher(self, run: str) -> str:
+        """Return the command that evaluates what was saved on the same items."""
+        config = self.config
+        parts = ["hebench", "watch", str(run), "--once"]
+        parts += [part for task in config.tasks for part in ("--tasks", task)]
+        parts += [] if config.limit is None else ["--limit", str(config.limit)]
+        parts += [part for each in config.include for part in ("--include-path", str(each))]
+        return shlex.join(parts)
 
     def _evaluate(self, args: Any, state: Any, kwargs: dict[str, Any]) -> None:
         step = state.global_step + self._start
@@ -151,6 +166,13 @@ class HebenchCallback(TrainerCallback):  # type: ignore[misc]
                 share=Share(rank=rank, count=count),
             )
         asked = _together(own)
+        tasks, failed = evaluated_samples(asked.samples, asked.versions)
+        asked = replace(
+            asked,
+            samples={name: asked.samples[name] for name in tasks},
+            described={name: asked.described[name] for name in tasks},
+            failed=asked.failed | failed,
+        )
         # Only what this very save wrote: a folder of that name may be of an earlier run.
         run = Path(args.output_dir)
         saved = look(run / f"{PREFIX}{step}") if self._every is None else None
@@ -174,17 +196,21 @@ class HebenchCallback(TrainerCallback):  # type: ignore[misc]
             settings=settings_of(config, saved.mark if saved else None)
             | {"dtype": _dtype(model), "device": str(model.device)},
             seconds=round(time.perf_counter() - clock, 1),
-            tasks=evaluated_samples(asked.samples, asked.versions),
+            tasks=tasks,
             failed=asked.failed,
         )
 
 
 def _identity(model: Any, run: Path, checkpoint: str, saved: Found | None) -> Model:
-    """Return what is known of the model: with the weights of its folder, where it was saved."""
+    """Return what is known of the model: with the weights of its folder, where it was saved.
+
+    A folder with an adapter alone is no model: its weights have no hash.
+    """
     name = f"{run.resolve().name} {checkpoint}"
     if saved is not None:
-        found = identify(str(saved.folder), name=name, revision=None, dtype=_dtype(model))
-        return replace(found, parameters=int(model.num_parameters()))
+        with contextlib.suppress(CheckpointError):
+            found = identify(str(saved.folder), name=name, revision=None, dtype=_dtype(model))
+            return replace(found, parameters=int(model.num_parameters()))
     return Model(
         name=name,
         source=checkpoint,
@@ -193,6 +219,17 @@ def _identity(model: Any, run: Path, checkpoint: str, saved: Found | None) -> Mo
         parameters=int(model.num_parameters()),
         dtype=_dtype(model),
     )
+
+
+def _put_aside(log: Path) -> None:
+    """Rename the log of an earlier training in the same folder: its steps are not this one's."""
+    if not log.exists():
+        return
+    number = 1
+    while (aside := log.with_name(f"{log.stem}.{number}{log.suffix}")).exists():
+        number += 1
+    log.rename(aside)
+    _LOGGER.warning("hebench: %s is of an earlier training; it is kept as %s", log, aside.name)
 
 
 def _dtype(model: Any) -> str:

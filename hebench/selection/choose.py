@@ -9,10 +9,9 @@ The chosen checkpoint is pinned, so that neither the training's rotation nor a w
 """
 
 import json
-import math
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,9 @@ from hebench.board.extract import extract
 from hebench.board.read import read_run
 from hebench.board.summary import interval_of
 from hebench.config import plain
-from hebench.errors import CheckpointError, ConfigError
-from hebench.files import write_atomically, write_bytes_atomically
+from hebench.errors import CheckpointError, ConfigError, DataError, TaskError
+from hebench.files import finite, write_atomically, write_bytes_atomically
+from hebench.harness.tasks import load_tasks
 from hebench.records import RunRecord
 from hebench.selection.average import average, averages
 from hebench.selection.evaluate import (
@@ -33,7 +33,7 @@ from hebench.selection.evaluate import (
     run_folder,
     units,
 )
-from hebench.selection.found import Found, complete, is_done, look
+from hebench.selection.found import Found, complete, is_done, look, of_these
 from hebench.selection.log import LOG_NAME, Evaluated, append, read_log
 from hebench.selection.picture import picture
 from hebench.selection.rules import Decision, SelectConfig, decide
@@ -49,6 +49,7 @@ _OF_TRAINING = (
     *("optimizer", "scheduler", "rng_state", "scaler", "trainer_state", "training_args"),
     *("global_step", "zero_to_fp32", "latest", MARKER, PIN),
 )
+_A_TEXT = 40  # characters: two tasks that have one of such a length in common share an item
 Announce = Callable[[str], None]
 
 
@@ -88,30 +89,61 @@ class Choice:
 def choose(run: Path, config: ChooseConfig, announce: Announce = lambda _: None) -> Choice:
     """Return the choice of a run folder's checkpoint, written to `selection.json` as well.
 
-    Raises DataError if there is no log or it cannot be compared, ConfigError if no evaluated
-    checkpoint is left or a report task was selected by.
+    Tasks may be named by their group. Raises DataError if there is no log or it cannot be compared,
+    ConfigError if no evaluated checkpoint is left or a report task was selected by.
     """
-    log = read_log(run / LOG_NAME)
     there = {found.name: found for found in [*complete(run), *averages(run)]}
-    decision = decide(log, config.select, present=there)
+    log = _lines(run, there)
+    asked = config.select
+    select = replace(
+        asked,
+        tasks=_without_groups(asked.tasks, log, config.include),
+        guard=_without_groups(asked.guard, log, config.include),
+    )
+    decision = decide(log, select, present=there)
     averaged: tuple[str, ...] = ()
     if config.average:
         added = _averaged(run, log, decision, there, config, announce)
         if added is not None:
             averaged = added.averaged
             there[added.name] = added
-            decision = decide(read_log(run / LOG_NAME), config.select, present=there)
+            decision = decide(_lines(run, there), select, present=there)
     chosen = there[decision.chosen]
     reestimate = None
     if config.report:
         last = max(complete(run), key=lambda found: found.step, default=chosen)
-        reestimate = _reestimate(chosen, last, decision, config, announce)
+        _require_unseen({*decision.tasks, *select.guard}, config, announce)
+        reestimate = _reestimate(chosen, last, config, announce)
     choice = Choice(
         decision=decision, averaged=averaged, reestimate=reestimate, folder=chosen.folder
     )
     _write(run, choice)
     _pin_alone(chosen, there.values())
     return choice
+
+
+def _lines(run: Path, there: dict[str, Found]) -> list[Evaluated]:
+    """Return the lines of the log without those of an earlier training in the same folder."""
+    found = of_these(read_log(run / LOG_NAME), there.values())
+    if not found:
+        raise DataError(
+            f"{run / LOG_NAME}: expected lines of the checkpoints that are there, found those of "
+            "an earlier training alone; evaluate with `hebench watch --once`"
+        )
+    return found
+
+
+def _without_groups(
+    names: Sequence[str], log: Sequence[Evaluated], include: tuple[Path, ...]
+) -> tuple[str, ...]:
+    """Return the tasks of the log that are named, of a group its own."""
+    known = {name for entry in log for name in [*entry.tasks, *entry.failed]}
+    groups = {
+        name: leaf_tasks(EvaluateConfig(tasks=(name,), include=include))
+        for name in names
+        if name not in known
+    }
+    return tuple(dict.fromkeys(leaf for name in names for leaf in groups.get(name, (name,))))
 
 
 def export(choice: Choice, target: Path) -> Path:
@@ -166,16 +198,17 @@ def _averaged(  # noqa: PLR0913, PLR0917 (what `choose` knows)
         return None
     found = average([member.folder for member in members], run)
     lines = {entry.checkpoint: entry for entry in log}
-    asked = _asked_as(lines[members[-1].name], config)
-    if not is_done(found, lines, asked.asked):
-        announce(f"{found.name}: evaluating")
-        append(run / LOG_NAME, evaluate_folder(found, asked))
+    like = lines[members[-1].name]
+    for settings in like.all_settings:
+        asked = _asked_as(like.checkpoint, settings, config)
+        if not is_done(found, lines, asked.asked):
+            announce(f"{found.name}: evaluating")
+            append(run / LOG_NAME, evaluate_folder(found, asked))
     return found
 
 
-def _asked_as(entry: Evaluated, config: ChooseConfig) -> EvaluateConfig:
+def _asked_as(checkpoint: str, settings: Mapping[str, Any], config: ChooseConfig) -> EvaluateConfig:
     """Return the configuration by which a line of the log came about."""
-    settings = entry.settings
     try:
         return EvaluateConfig(
             tasks=tuple(settings["tasks"]),
@@ -188,14 +221,39 @@ def _asked_as(entry: Evaluated, config: ChooseConfig) -> EvaluateConfig:
         )
     except KeyError as error:
         raise ConfigError(
-            f"{entry.checkpoint}: its line of {LOG_NAME} does not say how it was evaluated "
+            f"{checkpoint}: its line of {LOG_NAME} does not say how it was evaluated "
             f"({error} is missing), so an average cannot be evaluated alike; leave --average out"
         ) from error
 
 
-def _reestimate(
-    chosen: Found, last: Found, decision: Decision, config: ChooseConfig, announce: Announce
-) -> Reestimate:
+def _require_unseen(chose: Collection[str], config: ChooseConfig, announce: Announce) -> None:
+    """Raise ConfigError if a report task was chosen by, or shares its items' texts with one."""
+    report = load_tasks(config.report, config.include)["tasks"]
+    seen = {name: name for name in report if name in chose}
+    for name in sorted({*chose} - {*report}):
+        try:
+            (task,) = load_tasks((name,), config.include)["tasks"].values()
+        except TaskError:
+            announce(f"{name} is unknown here: whether a report task has its items, nobody looked")
+            continue
+        own = _texts(task)
+        seen |= {other: name for other in report if own & _texts(report[other])}
+    if seen:
+        shown = ", ".join(f"{name} (items of {other})" for name, other in sorted(seen.items()))
+        raise ConfigError(
+            f"--report: expected tasks whose items did not choose, found {shown}; scores that "
+            "chose flatter what they chose"
+        )
+
+
+def _texts(task: Any) -> set[str]:
+    """Return the texts of a task's items; short ones, such as labels, may well be many tasks'."""
+    parts = [part for doc in task.eval_docs for part in doc.values()]
+    texts = [text for part in parts for text in (part if isinstance(part, list) else [part])]
+    return {text for text in texts if isinstance(text, str) and len(text) >= _A_TEXT}
+
+
+def _reestimate(chosen: Found, last: Found, config: ChooseConfig, announce: Announce) -> Reestimate:
     asked = EvaluateConfig(
         tasks=config.report,
         limit=config.report_limit,
@@ -204,12 +262,6 @@ def _reestimate(
         batch_size=config.batch_size,
         include=config.include,
     )
-    seen = sorted(set(leaf_tasks(asked)) & {*decision.tasks, *config.select.guard})
-    if seen:
-        raise ConfigError(
-            f"--report: expected tasks that did not choose, found {', '.join(seen)}; scores that "
-            "chose flatter what they chose"
-        )
     records, intervals = {}, {}
     for found in dict.fromkeys((chosen, last)):
         announce(f"{found.name}: evaluating on {', '.join(config.report)}")
@@ -242,18 +294,9 @@ def _record(folders: Sequence[Path]) -> RunRecord:
 
 def _write(run: Path, choice: Choice) -> None:
     content = {"schema": DECISION_SCHEMA} | plain(choice) | {"folder": choice.folder.name}
-    text = json.dumps(_finite(content), ensure_ascii=False, indent=2, default=float)
+    text = json.dumps(finite(content), ensure_ascii=False, indent=2, allow_nan=False)
     write_atomically(run / DECISION_NAME, text + "\n")
     write_bytes_atomically(run / PICTURE_NAME, picture(choice.decision))
-
-
-def _finite(value: Any) -> Any:
-    """Return a value for JSON, in which what is no number is null."""
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _pin_alone(chosen: Found, others: Iterable[Found]) -> None:

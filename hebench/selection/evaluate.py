@@ -9,14 +9,17 @@ add` take it, and one that was cut off goes on where it was. A task that fails i
 the reason, and the others keep their scores.
 """
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hebench.config import plain
-from hebench.errors import CheckpointError, ConfigError, one_line
+from hebench.errors import CheckpointError, ConfigError, DataError, one_line
 from hebench.files import sha256_of_json
 from hebench.harness.run import EvalConfig, evaluate
 from hebench.harness.tasks import load_tasks
@@ -26,6 +29,7 @@ from hebench.selection.items import items_of, read_items
 from hebench.selection.log import Evaluated, TaskItems
 
 EVALS = "evals"
+DTYPES = ("bfloat16", "float16", "float32", "auto")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +50,8 @@ class EvaluateConfig:
             raise ConfigError("expected at least one task, found none; name one with --tasks")
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"limit: expected at least 1 item, found {self.limit}")
+        if self.dtype not in DTYPES:
+            raise ConfigError(f"dtype: expected {', '.join(DTYPES)}, found {self.dtype!r}")
 
     @property
     def asked(self) -> str:
@@ -64,12 +70,13 @@ def units(config: EvaluateConfig) -> tuple[EvaluateConfig, ...]:
     A model's answers differ in the last digits with what else it is asked in the same call, so
     whoever evaluates a checkpoint, one process or many, asks it unit by unit.
     """
-    return tuple(replace(config, tasks=(name,)) for name in config.tasks)
+    return tuple(replace(config, tasks=(name,)) for name in dict.fromkeys(config.tasks))
 
 
 def run_folder(found: Found, unit: EvaluateConfig) -> Path:
-    """Return where the evaluation of a unit on a checkpoint goes."""
-    key = sha256_of_json([plain(unit), found.mark])[:12]
+    """Return where the evaluation of a unit on a checkpoint goes, on whichever device of a kind."""
+    alike = replace(unit, device=unit.device.partition(":")[0])
+    key = sha256_of_json([plain(alike), found.mark])[:12]
     return found.folder.parent / EVALS / found.name / key
 
 
@@ -133,29 +140,55 @@ def settings_of(config: EvaluateConfig, mark: str | None) -> dict[str, Any]:
 
 def evaluated_samples(
     samples: Mapping[str, list[dict[str, Any]]], versions: Mapping[str, str]
-) -> dict[str, TaskItems]:
-    """Return the items of tasks that were asked in memory."""
-    return {name: items_of(found, versions[name], name) for name, found in samples.items()}
+) -> tuple[dict[str, TaskItems], dict[str, str]]:
+    """Return the items of tasks that were asked in memory, and of which task there are none, why.
+
+    A task may have no score, or one that is none: it fails, and the others do not.
+    """
+    tasks, failed = {}, {}
+    for name, found in samples.items():
+        try:
+            tasks[name] = items_of(found, versions[name], name)
+        except DataError as error:
+            failed[name] = one_line(error)
+    return tasks, failed
 
 
 def _run(
     found: Found, config: EvaluateConfig, out: Path
 ) -> tuple[dict[str, TaskItems], str | None]:
-    manifest: RunManifest = evaluate(
-        EvalConfig(
-            model=str(found.folder),
-            name=f"{found.folder.resolve().parent.name} {found.name}",
-            tasks=config.tasks,
-            out=out,
-            dtype=config.dtype,
-            device=config.device,
-            batch_size=config.batch_size,
-            limit=config.limit,
-            seed=config.seed,
-            include=config.include,
+    kind, place = _device(config.device)
+    with place:
+        manifest: RunManifest = evaluate(
+            EvalConfig(
+                model=str(found.folder),
+                name=f"{found.folder.resolve().parent.name} {found.name}",
+                tasks=config.tasks,
+                out=out,
+                dtype=config.dtype,
+                device=kind,
+                batch_size=config.batch_size,
+                limit=config.limit,
+                seed=config.seed,
+                include=config.include,
+            )
         )
-    )
     return read_items(out), manifest.model.weights_sha256
+
+
+def _device(name: str) -> tuple[str, contextlib.AbstractContextManager[Any]]:
+    """Return a device's kind, and what makes a numbered GPU the one of that kind meanwhile.
+
+    Answers belong to a kind: one GPU goes on where another one was cut off.
+    Raises ConfigError for a number that this machine does not have.
+    """
+    kind, _, number = name.partition(":")
+    if kind != "cuda" or not number:
+        return name, contextlib.nullcontext()
+    if not number.isdecimal() or int(number) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise ConfigError(f"--device: expected one of {count} GPUs, from cuda:0 on, found {name}")
+    return kind, torch.cuda.device(int(number))
 
 
 def _one_by_one(

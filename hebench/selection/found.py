@@ -4,13 +4,17 @@ Two kinds are understood: ours, complete when `hebench.json` is there (`hebench.
 and those of a plain Hugging Face Trainer, complete when `trainer_state.json`, which it writes last
 of what says anything, is there and no weight file is shorter than its own header says.
 
+A checkpoint is known again by its mark: the same folder may hold another training's weights later.
+
     >>> [each.name for each in complete(Path("runs/he/pretrain"))]
     ['checkpoint-100', 'checkpoint-200']
 """
 
+import hashlib
 import json
 import math
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,7 @@ from hebench.train.checkpoints import MARKER, read_checkpoint
 TRAINER_STATE = "trainer_state.json"
 PREFIX = "checkpoint-"
 _MAX_HEADER = 100_000_000  # bytes, as safetensors itself allows
+_PIECES, _PIECE = 8, 4096  # of a weight file, and bytes of each, that go into a mark
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +39,7 @@ class Found:
     tokens: int | None
     loss_nats: float | None  # per token
     seed: int | None
-    mark: str  # SHA-256 of what marks it as complete: another one is another checkpoint
+    mark: str  # SHA-256: another one is another checkpoint; our marker's, or see `_mark`
     averaged: tuple[str, ...] = ()  # of which checkpoints it is the mean
 
     @property
@@ -84,9 +89,20 @@ def look(folder: Path) -> Found | None:
 def is_done(found: Found, log: dict[str, Evaluated], asked: str) -> bool:
     """Return whether the log holds this very checkpoint on the items `asked` stands for."""
     entry = log.get(found.name)
-    if entry is None or entry.settings.get("asked") != asked:
+    if entry is None or not of_these([entry], [found]):
         return False
-    return entry.settings.get("mark") in (None, found.mark)
+    return any(settings.get("asked") == asked for settings in entry.all_settings)
+
+
+def of_these(log: Iterable[Evaluated], there: Iterable[Found]) -> list[Evaluated]:
+    """Return the lines of a log but those of weights in whose place others stand now."""
+    marks = {found.name: found.mark for found in there}
+    kept = []
+    for entry in log:
+        mark = entry.settings.get("mark")
+        if mark is None or marks.get(entry.checkpoint, mark) == mark:
+            kept.append(entry)
+    return kept
 
 
 def _of_trainer(folder: Path) -> Found | None:
@@ -108,8 +124,24 @@ def _of_trainer(folder: Path) -> Found | None:
         tokens=tokens,
         loss_nats=loss if math.isfinite(loss) else None,
         seed=None,
-        mark=sha256_of(path),
+        mark=_mark(path, weights),
     )
+
+
+def _mark(state: Path, weights: Iterable[Path]) -> str:
+    """Return the SHA-256 of a Trainer's state and of pieces of the weights, spread over each file.
+
+    Until the first log nothing in the state depends on the data or the learning rate; and times
+    of files, which would tell as well, change when a run is copied.
+    """
+    digest = hashlib.sha256(state.read_bytes())
+    for path in weights:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            for place in range(_PIECES):
+                stream.seek(max(0, size - _PIECE) * place // (_PIECES - 1))
+                digest.update(stream.read(_PIECE))
+    return digest.hexdigest()
 
 
 def _is_whole(path: Path) -> bool:

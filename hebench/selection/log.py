@@ -8,9 +8,10 @@
 
 Every item's score stands in the line, since two checkpoints are compared item by item; lines of
 before there were `answers` have none. Lines are appended whole and under a lock, so that a callback
-and several watchers can share a file; the same checkpoint twice is one evaluation (the later line
-counts), and half a line at the end, which only a power cut can leave, counts as nothing and gives
-way to the next line.
+and several watchers can share a file. Two lines of the same weights are one evaluation with the
+tasks of both, of a task in both the later scores; where the weights are others, the later line
+counts. Half a line at the end, which only a power cut can leave, counts as nothing and gives way to
+the next line.
 
     >>> log = read_log(Path("runs/he/selection.jsonl"))
     >>> [(entry.step, round(entry.score, 3)) for entry in log]
@@ -23,9 +24,10 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,18 +99,25 @@ class Evaluated:
         """Return the mean of the tasks' scores, NaN if one of them has none."""
         return float(np.mean([task.score for task in self.tasks.values()] or [math.nan]))
 
+    @property
+    def all_settings(self) -> tuple[Mapping[str, Any], ...]:
+        """Return the settings of all lines that were read as this one, the latest last."""
+        return *self.settings.get("earlier", ()), self.settings
+
 
 def append(path: Path, entry: Evaluated) -> None:
     """Add one line to the log, whole or not at all, safe beside other writers."""
     line = json.dumps(_plain(entry), ensure_ascii=False).encode() + b"\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as stream:
+    # No buffer: closing one would write what a full disk had no room for, behind the cut.
+    with path.open("ab+", buffering=0) as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         end = _end_of_lines(stream)
         try:
             os.ftruncate(stream.fileno(), end)
-            stream.write(line)
-            stream.flush()
+            rest = line
+            while rest:
+                rest = rest[stream.write(rest) :]
             os.fsync(stream.fileno())
         except OSError:  # disk full: no half line stays
             os.ftruncate(stream.fileno(), end)
@@ -116,7 +125,7 @@ def append(path: Path, entry: Evaluated) -> None:
 
 
 def read_log(path: Path) -> tuple[Evaluated, ...]:
-    """Return the evaluated checkpoints by step; of several lines for one, the last.
+    """Return the evaluated checkpoints by step, each with the tasks of all its lines.
 
     A cut-off last line is no evaluation and is left out. Raises DataError, with the line, for
     anything else that is not a line of such a log, and if there is none.
@@ -126,13 +135,43 @@ def read_log(path: Path) -> tuple[Evaluated, ...]:
     found: dict[str, Evaluated] = {}
     for number, content in _objects(path):
         entry = _entry(content, f"{path} line {number}")
-        found[entry.checkpoint] = entry
+        before = found.get(entry.checkpoint)
+        found[entry.checkpoint] = _joined(before, entry) if before else entry
     if not found:
         raise DataError(f"{path}: expected at least one evaluated checkpoint, found none")
     return tuple(sorted(found.values(), key=lambda entry: (entry.step, entry.checkpoint)))
 
 
-def _end_of_lines(stream: BinaryIO) -> int:
+def _joined(before: Evaluated, entry: Evaluated) -> Evaluated:
+    """Return the later line with what an earlier one of the same weights has beside it."""
+    for one, other in (
+        (before.weights_sha256, entry.weights_sha256),
+        (before.settings.get("mark"), entry.settings.get("mark")),
+    ):
+        if one and other and one != other:
+            return entry
+    tasks = {**before.tasks, **entry.tasks}
+    # Other items of a task took the place of those that were asked then.
+    whole = all(tasks[name].signature == task.signature for name, task in before.tasks.items())
+    asked = entry.settings.get("asked")
+    earlier = [
+        {key: value for key, value in settings.items() if key != "earlier"}
+        for settings in before.all_settings
+        if whole and settings.get("asked") != asked
+    ]
+    failed = {**before.failed, **entry.failed}
+    return replace(
+        entry,
+        tokens=before.tokens if entry.tokens is None else entry.tokens,
+        loss_nats=before.loss_nats if entry.loss_nats is None else entry.loss_nats,
+        weights_sha256=entry.weights_sha256 or before.weights_sha256,
+        settings={**entry.settings, "earlier": earlier},
+        tasks=tasks,
+        failed={name: why for name, why in failed.items() if name not in tasks},
+    )
+
+
+def _end_of_lines(stream: FileIO) -> int:
     """Return the position behind the last complete line."""
     end = stream.seek(0, os.SEEK_END)
     if end:

@@ -1,10 +1,11 @@
 """The rules that choose a checkpoint, and what they can say about their choice.
 
-confident (default): keep the set that paired intervals cannot tell from the best, and take from
-    it by the stated preference: the highest score after smoothing over neighbouring checkpoints,
-    the earliest, or the one of lowest loss. The set compares scores as measured: smoothing picks
-    better, but it rounds off a bend, and of a short run that rises to a corner a set made of the
-    smoothed curve lost that corner in a third of made-up runs in place of one in twenty.
+confident (default): keep the set that paired intervals cannot tell from the best (or, within
+    `indifference_points`, need not), and take from it by the stated preference: the highest score
+    after smoothing over neighbouring checkpoints, the earliest, or the one of lowest loss. The set
+    compares scores as measured: smoothing picks better, but it rounds off a bend, and of a short
+    run that rises to a corner a set made of the smoothed curve lost that corner in a third of
+    made-up runs in place of one in twenty.
 best: the highest mean as measured. The winner of many equals is a lucky one.
 paper: DictaLM 2.0's (arXiv 2407.07080): of the last 10,000 steps the 10 checkpoints of lowest
     loss, and of these the highest mean.
@@ -64,6 +65,7 @@ class SelectConfig:
     level: float = 0.95  # of the set and of all intervals
     window_steps: int = 10_000  # paper: how far back from the last step
     lowest: int = 10  # paper: checkpoints of lowest loss
+    indifference_points: float = 0.0  # differences that surely are smaller do not count
     guard: tuple[str, ...] = ()  # constraint: tasks that must not fall
     max_fall: float = 0.01  # constraint: by more than this, in units of the score
     evidence: Path | None = None  # votes: what `hebench human export` wrote
@@ -75,6 +77,15 @@ class SelectConfig:
         if self.window_steps < 1 or self.lowest < 1 or self.max_fall < 0:
             raise ConfigError(
                 "expected window_steps and lowest of 1 or more, max_fall of 0 or more"
+            )
+        if self.rule in ("best", "paper") and self.prefer != "score":
+            raise ConfigError(
+                f"prefer {self.prefer} belongs to the rules confident, constraint and votes; rule "
+                f"{self.rule} takes the highest mean"
+            )
+        if self.indifference_points < 0:
+            raise ConfigError(
+                f"expected indifference of 0 points or more, found {self.indifference_points}"
             )
         if (self.rule == "constraint") != bool(self.guard):
             raise ConfigError("rule constraint and guard tasks go together: name both, or neither")
@@ -133,6 +144,8 @@ def decide(
     names = config.tasks or tuple(
         dict.fromkeys(n for e in log for n in [*e.tasks, *e.failed] if n not in config.guard)
     )
+    if not names:
+        raise ConfigError("every task of the log is guarded; evaluate on one to choose by")
     table = read_table(log, (*names, *config.guard))
     reasons = [f"{len(table.entries)} checkpoints on {len(names)} tasks, {_items(table)} items"]
     measures = _measures(table.of(names), config)
@@ -144,7 +157,7 @@ def decide(
     if table.left_out:
         reasons.append(f"{len(table.left_out)} checkpoints left out, see left_out")
     allowed = _present(table, _allowed(table, config, reasons), present, reasons)
-    view = _view(chosen_by, allowed, config.level)
+    view = _view(chosen_by, allowed, config)
     return _decision(view, _pick(view, config, reasons), config, reasons)
 
 
@@ -155,17 +168,22 @@ class _View:
     table: Table
     smooth: Floats  # smoothed scores
     allowed: NDArray[np.bool_]
-    equal: NDArray[np.bool_]  # allowed, and cannot be told from the best that is
+    equal: NDArray[np.bool_]  # allowed, and cannot be told, or need not be, from the best that is
     at_chance: bool
 
 
-def _view(table: Table, allowed: NDArray[np.bool_], level: float) -> _View:
-    variances = pair_variances(table.covariance)
+def _view(table: Table, allowed: NDArray[np.bool_], config: SelectConfig) -> _View:
+    level, variances = config.level, pair_variances(table.covariance)
     places = np.flatnonzero(allowed)
     equal = np.zeros(len(allowed), dtype=bool)
     equal[places] = may_be_best(
         table.scores[places], variances[np.ix_(places, places)], dof=table.dof, level=level
     )
+    if config.indifference_points and table.dof > 0:
+        best = places[np.argmax(table.scores[places])]
+        t = float(stats.t.ppf((1 + level) / 2, table.dof))
+        furthest = table.scores[best] - table.scores + t * np.sqrt(variances[best])
+        equal |= allowed & (100 * furthest < config.indifference_points)
     return _View(
         table=table,
         smooth=table.smoother @ table.scores,

@@ -17,9 +17,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from hebench.errors import ConfigError, one_line
+from hebench.errors import CheckpointError, ConfigError, one_line
 from hebench.selection.evaluate import (
-    EVALS,
     EvaluateConfig,
     evaluate_unit,
     leaf_tasks,
@@ -27,10 +26,10 @@ from hebench.selection.evaluate import (
     units,
 )
 from hebench.selection.found import Found, complete, is_done
-from hebench.selection.leases import lease
 from hebench.selection.log import LOG_NAME, Evaluated, append
-from hebench.selection.watch import LEASES, known
+from hebench.selection.watch import known, lease_of
 
+RETRIES = 3  # of a unit whose worker died
 Announce = Callable[[str], None]
 
 
@@ -42,21 +41,23 @@ class SweepConfig:
     address: str | None = None  # of an existing cluster; None starts a local one
     cpus: float = 1.0  # of a unit of work
     gpus: float = 0.0  # of a unit of work; 0.5 lets two share one
-    retries: int = 3  # of a unit whose worker died
     again: bool = False  # evaluate what the log holds already, too
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
-        if self.cpus <= 0 or self.gpus < 0 or self.retries < 0:
-            raise ConfigError("expected cpus above 0, gpus and retries of 0 or more")
+        if self.cpus <= 0 or self.gpus < 0:
+            raise ConfigError("expected cpus above 0 and gpus of 0 or more")
+        if self.evaluate.device.startswith("cuda") and self.gpus == 0:
+            raise ConfigError("--device cuda needs --gpus above 0: Ray hides GPUs not asked for")
 
 
 def sweep(run: Path, config: SweepConfig, announce: Announce = lambda _: None) -> int:
-    """Evaluate the complete checkpoints that the log lacks; return how many.
+    """Evaluate the complete checkpoints that the log lacks; return how many it has more.
 
-    Raises ConfigError if Ray is not installed or the cluster cannot be reached, TaskError or
-    DataError if the tasks cannot be loaded. A unit whose worker died once more than `retries` is a
-    failed task of its checkpoint.
+    Raises ConfigError if Ray is not installed, the cluster cannot be reached or a setting does not
+    go with it, TaskError or DataError if the tasks cannot be loaded. A unit whose worker died once
+    more than `RETRIES` is a failed task of its checkpoint; a checkpoint that cannot be loaded, or
+    has gone, gets no line.
     """
     ray = _ray()
     run = run.resolve()
@@ -72,11 +73,10 @@ def sweep(run: Path, config: SweepConfig, announce: Announce = lambda _: None) -
         return 0
     _connect(ray, config)
     try:
-        remote = ray.remote(num_cpus=config.cpus, num_gpus=config.gpus, max_retries=config.retries)(
-            _unit
-        )
+        remote = ray.remote(num_cpus=config.cpus, num_gpus=config.gpus, max_retries=RETRIES)(_unit)
         work = {remote.remote(found, unit): (found, unit) for found in waiting for unit in asked}
         parts: dict[str, dict[tuple[str, ...], Evaluated]] = {each.name: {} for each in waiting}
+        done = 0
         # disable=None: a bar on a terminal, nothing in a log file.
         with tqdm(total=len(work), desc="sweep", unit="unit", disable=None) as bar:
             left = list(work)
@@ -84,38 +84,54 @@ def sweep(run: Path, config: SweepConfig, announce: Announce = lambda _: None) -
                 (ready,), left = ray.wait(left, num_returns=1)
                 found, unit = work[ready]
                 own = parts[found.name]
-                own[unit.tasks] = _result(ray, ready, found, leaves[unit.tasks])
                 bar.update()
+                try:
+                    own[unit.tasks] = _result(ray, ready, found, leaves[unit.tasks])
+                except (CheckpointError, OSError) as error:
+                    announce(f"{found.name}: not evaluated, {one_line(error)}")
+                    continue
                 if len(own) == len(asked):
                     entry = together(found, config.evaluate, [own[each.tasks] for each in asked])
                     append(run / LOG_NAME, entry)
-                    announce(f"{found.name}: {100 * entry.score:.1f}")
-        return len(waiting)
+                    done += 1
+                    _say(entry, announce)
+        return done
     finally:
         ray.shutdown()
 
 
 def _unit(found: Found, unit: EvaluateConfig) -> Evaluated:
     """Evaluate one unit on one checkpoint, in a worker."""
-    folder = found.folder.parent / EVALS / LEASES
     while True:
-        with lease(folder, f"{found.name}-{unit.asked}") as held:
+        with lease_of(found.folder.parent, found, unit) as held:
             if held is not None:
                 return evaluate_unit(found, unit)
         time.sleep(1.0)  # a watcher is at it; its answers will be there
 
 
 def _result(ray: Any, ready: Any, found: Found, leaves: tuple[str, ...]) -> Evaluated:
-    """Return a unit's evaluation, or one in which all its tasks failed, with the reason."""
+    """Return a unit's evaluation, or one in which all its tasks failed, with the reason.
+
+    Raises what is no task's fault as the worker did: ConfigError, CheckpointError, OSError.
+    """
     try:
         entry: Evaluated = ray.get(ready)
         return entry
     # What happened to one unit, or to its machine, must not take the others with it.
     except ray.exceptions.RayError as error:
-        why = one_line(getattr(error, "cause", None) or error)
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, ConfigError | CheckpointError | OSError):
+            raise cause from error
+        why = one_line(cause or error)
         return Evaluated(
             checkpoint=found.name, step=found.step, tasks={}, failed=dict.fromkeys(leaves, why)
         )
+
+
+def _say(entry: Evaluated, announce: Announce) -> None:
+    for task, reason in entry.failed.items():
+        announce(f"{entry.checkpoint}: {task} failed: {reason}")
+    announce(f"{entry.checkpoint}: {100 * entry.score:.1f}")
 
 
 def _connect(ray: Any, config: SweepConfig) -> None:

@@ -7,20 +7,23 @@ answers are kept as they come, and its line is appended to `selection.jsonl` at 
 killed at any moment loses nothing: the next one takes its checkpoint over, with the answers.
 """
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hebench.errors import CheckpointError, ConfigError, DataError, one_line
-from hebench.selection.evaluate import EVALS, EvaluateConfig, evaluate_folder, leaf_tasks
-from hebench.selection.found import Found, complete, is_done, look
-from hebench.selection.leases import EXPIRES_SECONDS, LeaseLostError, lease
+from hebench.selection.evaluate import EVALS, EvaluateConfig, evaluate_folder, leaf_tasks, units
+from hebench.selection.found import Found, complete, is_done, look, of_these
+from hebench.selection.leases import Lease, LeaseLostError, lease
 from hebench.selection.log import LOG_NAME, Evaluated, append, read_log
 from hebench.selection.rules import SelectConfig, decide
 from hebench.train.checkpoints import PIN, discard
 
 LEASES = ".leases"
+TRIES = 4  # of a checkpoint that could not be evaluated
+POLLS_TO_RETRY = 3
 Announce = Callable[[str], None]
 
 
@@ -32,7 +35,6 @@ class WatchConfig:
     once: bool = False  # evaluate what is there and end
     idle_seconds: float | None = None  # end after so long without a new checkpoint; None: never
     poll_seconds: float = 10.0  # between two looks at the folder
-    expires_seconds: float = EXPIRES_SECONDS  # a watcher that is silent so long is dead
     keep: int | None = None  # remove evaluated checkpoints but the best so many and the last
     again: bool = False  # evaluate those of the log anew on which a task failed
 
@@ -40,8 +42,8 @@ class WatchConfig:
         """Refuse values that mean nothing."""
         if self.keep is not None and self.keep < 1:
             raise ConfigError(f"keep: expected at least 1 checkpoint, found {self.keep}")
-        if min(self.poll_seconds, self.expires_seconds) <= 0:
-            raise ConfigError("expected poll_seconds and expires_seconds above 0")
+        if self.poll_seconds <= 0:
+            raise ConfigError(f"expected poll_seconds above 0, found {self.poll_seconds}")
 
 
 def watch(run: Path, config: WatchConfig, announce: Announce = lambda _: None) -> int:
@@ -50,22 +52,26 @@ def watch(run: Path, config: WatchConfig, announce: Announce = lambda _: None) -
     announce: is told each thing as it happens, in one line. Raises TaskError or DataError at
     once if the tasks cannot be loaded, CheckpointError if there is no run folder.
     """
-    leaf_tasks(config.evaluate)
-    # over: marks of what this process has nothing more to do about.
-    done, over, heard = 0, set[str](), time.monotonic()
+    watcher = _Watcher(
+        run=run, config=config, announce=announce, leaves=leaf_tasks(config.evaluate)
+    )
+    done, seen, heard = 0, set[str](), time.monotonic()
     while True:
-        before = done
-        waiting = _waiting(run, config, over)
-        for found in waiting:
-            done += _one(run, found, config, announce, over)
+        there = complete(run)
+        waiting = watcher.waiting(there)
+        own = sum(map(watcher.one, waiting))
+        done += own
         if config.keep is not None:
             retain(run, config.keep, announce)
-        if done > before:
+        # What another watcher holds is waited for: it may die, and nothing be lost.
+        left = [found for found in waiting if found.mark not in watcher.over]
+        marks = {found.mark for found in there}
+        if own or left or marks - seen:
             heard = time.monotonic()
+        seen |= marks
+        if own:
             continue  # look again at once: training went on meanwhile
-        # With --once, what another watcher holds is waited for: it may die, and nothing be lost.
-        others = [found for found in waiting if found.mark not in over]
-        if config.once and not others:
+        if config.once and not left:
             return done
         idle = config.idle_seconds
         if not config.once and idle is not None and time.monotonic() - heard >= idle:
@@ -87,9 +93,9 @@ def retain(run: Path, keep: int, announce: Announce = lambda _: None) -> list[Pa
     Never removed: a pinned one, one that is not complete, one that has no scores yet. Nothing is
     while the log cannot be compared. Return what was removed.
     """
-    log = known(run)
     there = complete(run)
-    evaluated = [found for found in there if is_evaluated(found, log)]
+    log = {entry.checkpoint: entry for entry in of_these(known(run).values(), there)}
+    evaluated = [found for found in there if found.name in log]
     if len(evaluated) <= keep + 1:
         return []
     try:
@@ -113,52 +119,83 @@ def retain(run: Path, keep: int, announce: Announce = lambda _: None) -> list[Pa
     return gone
 
 
-def is_evaluated(found: Found, log: dict[str, Evaluated]) -> bool:
-    """Return whether a line of the log is this very checkpoint's."""
-    entry = log.get(found.name)
-    return entry is not None and entry.settings.get("mark") in (None, found.mark)
+def lease_of(
+    run: Path, found: Found, unit: EvaluateConfig
+) -> contextlib.AbstractContextManager[Lease | None]:
+    """Return the lease of a unit's evaluation on a checkpoint, a watcher's or a sweep's."""
+    return lease(run / EVALS / LEASES, f"{found.name}-{unit.asked}")
 
 
-def _waiting(run: Path, config: WatchConfig, over: set[str]) -> list[Found]:
-    """Return the checkpoints to evaluate, the newest first: training is there now."""
-    log = known(run)
-    return [
-        found
-        for found in reversed(complete(run))
-        if found.mark not in over and not _is_settled(found, log, config)
-    ]
+@dataclass(kw_only=True)
+class _Watcher:
+    """What one process does in a run folder, and remembers of it by the checkpoints' marks."""
 
+    run: Path
+    config: WatchConfig
+    announce: Announce
+    leaves: tuple[str, ...]  # the tasks that are asked, without their groups
+    over: set[str] = field(default_factory=set)  # there is nothing more to do about them
+    tries: dict[str, int] = field(default_factory=dict)  # of those that could not be evaluated
+    not_before: dict[str, float] = field(default_factory=dict)  # they are tried again
 
-def _is_settled(found: Found, log: dict[str, Evaluated], config: WatchConfig) -> bool:
-    if not is_done(found, log, config.evaluate.asked):
-        return False
-    return not (config.again and log[found.name].failed)
+    def waiting(self, there: Sequence[Found]) -> list[Found]:
+        """Return the checkpoints to evaluate, the newest first: training is there now."""
+        log = known(self.run)
+        return [
+            found
+            for found in reversed(there)
+            if found.mark not in self.over and not self._is_settled(found, log)
+        ]
 
+    def _is_settled(self, found: Found, log: dict[str, Evaluated]) -> bool:
+        if not is_done(found, log, self.config.evaluate.asked):
+            return False
+        return not (self.config.again and set(self.leaves) & set(log[found.name].failed))
 
-def _one(run: Path, found: Found, config: WatchConfig, announce: Announce, over: set[str]) -> int:
-    """Evaluate one checkpoint if nobody else does; return whether it was done."""
-    name = f"{found.name}-{config.evaluate.asked}"
-    with lease(run / EVALS / LEASES, name, expires=config.expires_seconds) as held:
-        if held is None or _is_settled(found, known(run), config):
+    def one(self, found: Found) -> int:
+        """Evaluate one checkpoint if nobody else does; return how many were: 0 or 1."""
+        asked = self.config.evaluate
+        if time.monotonic() < self.not_before.get(found.mark, 0):
             return 0
-        announce(f"{found.name}: evaluating")
-        try:
-            entry = evaluate_folder(found, config.evaluate)
-            held.require()
-        except LeaseLostError as error:
-            announce(one_line(error))
-            return 0
-        except (CheckpointError, OSError) as error:
-            if isinstance(error, OSError) and found.folder.is_dir():
-                raise  # a full disk, say
-            gone = look(found.folder) is None
-            why = "it was removed meanwhile" if gone else one_line(error)
-            announce(f"{found.name}: not evaluated, {why}")
-            over.add(found.mark)
-            return 0
-        append(run / LOG_NAME, entry)
-        over.add(found.mark)
-    for task, reason in entry.failed.items():
-        announce(f"{found.name}: {task} failed: {reason}")
-    announce(f"{found.name}: {100 * entry.score:.1f} in {entry.seconds:.0f} s")
-    return 1
+        with contextlib.ExitStack() as stack:
+            held = []
+            # In one order, so that of two watchers with the same tasks one gets all the leases.
+            for unit in sorted(units(asked), key=lambda unit: unit.asked):
+                own = stack.enter_context(lease_of(self.run, found, unit))
+                if own is None:
+                    return 0
+                held.append(own)
+            if self._is_settled(found, known(self.run)):
+                return 0
+            self.announce(f"{found.name}: evaluating")
+            try:
+                entry = evaluate_folder(found, asked)
+                for own in held:
+                    own.require()
+            except LeaseLostError as error:
+                self.announce(one_line(error))
+                return 0
+            except (CheckpointError, OSError) as error:
+                if isinstance(error, OSError) and found.folder.is_dir():
+                    raise  # a full disk, say
+                self._not_evaluated(found, error)
+                return 0
+            append(self.run / LOG_NAME, entry)
+            self.over.add(found.mark)
+        for task, reason in entry.failed.items():
+            self.announce(f"{found.name}: {task} failed: {reason}")
+        self.announce(f"{found.name}: {100 * entry.score:.1f} in {entry.seconds:.0f} s")
+        return 1
+
+    def _not_evaluated(self, found: Found, error: Exception) -> None:
+        """Say why; one that is still there is tried again: memory may have been short, say."""
+        if look(found.folder) is None:
+            self.over.add(found.mark)
+            self.announce(f"{found.name}: not evaluated, it was removed meanwhile")
+            return
+        tries = self.tries[found.mark] = self.tries.get(found.mark, 0) + 1
+        self.announce(f"{found.name}: not evaluated, {one_line(error)} ({tries} of {TRIES} tries)")
+        if tries == TRIES:
+            self.over.add(found.mark)
+        wait = POLLS_TO_RETRY * self.config.poll_seconds
+        self.not_before[found.mark] = time.monotonic() + wait

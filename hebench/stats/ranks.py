@@ -33,6 +33,7 @@ computes the same in the reader's browser. To port `rank_sets`:
    share the draw equally.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -214,8 +215,9 @@ def normal_draws(covariance: Floats, draws: int) -> Floats:
     return np.asarray(standard_normals(draws, len(covariance)) @ _factor(covariance).T)
 
 
+@functools.lru_cache(maxsize=2)  # whoever asks task by task asks for the same
 def standard_normals(draws: int, models: int) -> Floats:
-    """Return (draws, models) standard normal numbers by the formula of this module."""
+    """Return (draws, models) standard normal numbers by the formula of this module, read-only."""
     counters = np.arange(2 * draws * models, dtype=np.uint32)
     counters ^= counters >> np.uint32(16)
     counters *= np.uint32(0x7FEB352D)
@@ -224,7 +226,9 @@ def standard_normals(draws: int, models: int) -> Floats:
     counters ^= counters >> np.uint32(16)
     uniform = (counters + 0.5) / 2.0**32
     radius = np.sqrt(-2 * np.log(uniform[0::2]))
-    return np.asarray(radius * np.cos(2 * math.pi * uniform[1::2])).reshape(draws, models)
+    found = (radius * np.cos(2 * math.pi * uniform[1::2])).reshape(draws, models)
+    found.setflags(write=False)
+    return np.asarray(found)
 
 
 def _factor(covariance: Floats) -> Floats:

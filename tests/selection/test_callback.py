@@ -20,6 +20,7 @@ from hebench.board.extract import extract
 from hebench.board.read import read_run
 from hebench.board.store import live, read_store
 from hebench.errors import ConfigError, TaskError
+from hebench.files import packaged_folder
 from hebench.harness.live import Asked, Described
 from hebench.records import RunManifest
 from hebench.selection.callback import HebenchCallback
@@ -216,6 +217,8 @@ def test_what_would_cost_too_much_is_left_out_and_said(
     assert [entry.step for entry in read_log(tmp_path / "selection.jsonl")] == [1]
     assert callback.left_out == [2, 3, 4]
     assert "3 evaluations were left out" in caplog.text and "of training time" in caplog.text
+    again = f"`hebench watch {tmp_path} --once --tasks {TASK} --limit 1` makes up for them"
+    assert again in caplog.text
 
 
 @pytest.fixture
@@ -267,6 +270,75 @@ def test_training_goes_on_when_a_task_fails(
     trainer.train()
     assert read_log(tmp_path / "selection.jsonl")[-1].failed == {TASK: "out of memory"}
     assert not (tmp_path / EVALS).exists()  # nothing was answered: there is no run to show
+
+
+def test_training_goes_on_when_a_task_has_no_score(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    nli = packaged_folder("tasks") / "_families" / "nli"
+    (folder / "odd.yaml").write_text(
+        f"include: {nli}\ntask: hebench_odd\nmetadata: {{version: 1.0}}\n"
+        "custom_dataset: !function hebench.data.load.mini_nli\n"
+        "process_results: !function odd_results.of_ten\n",
+        encoding="utf-8",
+    )
+    (folder / "odd_results.py").write_text(
+        "def of_ten(doc, results):\n    return {'score': 7.0}\n", encoding="utf-8"
+    )
+    trainer, _ = make_trainer(tiny_model, tmp_path / "run", max_steps=2, save_steps=2)
+    trainer.add_callback(
+        HebenchCallback(trainer, tasks=("hebench_odd", TASK), limit=1, include=(folder,))
+    )
+    trainer.train()
+    (entry,) = read_log(tmp_path / "run" / "selection.jsonl")
+    assert list(entry.tasks) == [TASK]
+    assert "expected a score in [0, 1], found 7.0" in entry.failed["hebench_odd"]
+    (live_folder,) = (tmp_path / "run" / EVALS / "checkpoint-2").iterdir()
+    assert list(read_run(live_folder).tasks) == [TASK]
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft's own
+def test_an_adapter_in_training_is_evaluated_though_its_folder_is_no_model(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    trainer, _ = make_trainer(tiny_model, tmp_path, max_steps=1, save_steps=1)
+    lora = get_peft_model(trainer.model, LoraConfig(r=2, target_modules=["q_proj"]))
+    trainer = Trainer(
+        model=lora,
+        args=trainer.args,
+        train_dataset=trainer.train_dataset,
+        processing_class=trainer.processing_class,
+    )
+    trainer.add_callback(HebenchCallback(None, tasks=(TASK,), limit=1))
+    trainer.train()
+    assert not (tmp_path / "checkpoint-1" / "config.json").exists()
+    (entry,) = read_log(tmp_path / "selection.jsonl")
+    assert list(entry.tasks) == [TASK] and entry.weights_sha256 is None and entry.failed == {}
+
+
+def test_each_training_has_its_own_budget_and_its_own_log(
+    tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = tmp_path / "selection.jsonl"
+    trainer, _ = make_trainer(tiny_model, tmp_path, max_steps=2, save_steps=1)
+    callback = HebenchCallback(None, tasks=(TASK,), limit=1, every=1, max_overhead=1e-6)
+    trainer.add_callback(callback)
+    trainer.train()
+    first = log.read_bytes()
+    assert callback.left_out == [2] and len(read_log(log)) == 1
+    # One that goes on from a save goes on with its log ...
+    trainer.args.max_steps = 3
+    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert [entry.step for entry in read_log(log)] == [1, 3]
+    assert list(tmp_path.glob("selection*.jsonl")) == [log]
+    # ... and one that begins anew finds none.
+    with caplog.at_level(logging.WARNING):
+        trainer.train()
+    assert [entry.step for entry in read_log(log)] == [1] and callback.left_out == [2, 3]
+    assert (tmp_path / "selection.1.jsonl").read_bytes().startswith(first)
+    assert "it is kept as selection.1.jsonl" in caplog.text
 
 
 def _share(*doc_ids: int, failed: dict[str, str] | None = None, truncated: int = 0) -> Asked:
@@ -345,3 +417,4 @@ def test_a_trainer_without_a_tokenizer_is_told_so(tiny_model: Path, tmp_path: Pa
     trainer.add_callback(HebenchCallback(trainer, tasks=(TASK,), every=1))
     with pytest.raises(ConfigError, match="processing_class"):
         trainer.train()
+    assert trainer.state.global_step == 0  # before hours are spent

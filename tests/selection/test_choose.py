@@ -7,14 +7,15 @@ import pytest
 
 from hebench.board.models_file import read_models
 from hebench.board.store import live, read_store
-from hebench.errors import ConfigError, DataError
+from hebench.errors import ConfigError, DataError, TaskError
 from hebench.selection.choose import ChooseConfig, choose, export, link
-from hebench.selection.evaluate import EvaluateConfig
+from hebench.selection.evaluate import EvaluateConfig, evaluate_unit, run_folder
+from hebench.selection.found import complete
 from hebench.selection.leaderboard import put_on_board
 from hebench.selection.log import append, read_log
 from hebench.selection.rules import SelectConfig
 from hebench.selection.watch import WatchConfig, watch
-from hebench.train.checkpoints import PIN, pin
+from hebench.train.checkpoints import MARKER, PIN, pin
 from tests.selection.made_run import TASK, add_checkpoint, add_trainers_checkpoint, made_curve
 
 ASKED = EvaluateConfig(tasks=(TASK,), limit=6, dtype="float32")
@@ -101,9 +102,52 @@ def test_the_chosen_is_compared_with_the_last_on_report_items(
     assert overall["tasks"] == 1 and overall["detectable"] > 0
 
 
-def test_report_items_must_not_have_chosen(run: Path) -> None:
-    with pytest.raises(ConfigError, match=f"tasks that did not choose, found {TASK}"):
-        choose(run, replace(CONFIG, report=(TASK,)))
+@pytest.mark.parametrize("report", [TASK, "hebench_select_bpb", "hebench_mini_chat_nli"])
+def test_report_items_must_not_have_chosen(run: Path, report: str) -> None:
+    """The premises of the one are the running texts of the other."""
+    found = f"whose items did not choose, found {report} .items of {TASK}."
+    with pytest.raises(ConfigError, match=found):
+        choose(run, replace(CONFIG, report=(report, "hebench_mini_qa")))
+
+
+def test_scores_of_an_earlier_training_choose_nothing(tiny_model: Path, tmp_path: Path) -> None:
+    log = made_curve([0.2, 0.9, 0.4], items=400)
+    for entry in log:
+        add_trainers_checkpoint(tmp_path, tiny_model, entry.step)
+    for entry, found in zip(log, complete(tmp_path), strict=True):
+        append(tmp_path / "selection.jsonl", replace(entry, settings={"mark": found.mark}))
+    assert choose(tmp_path, CONFIG).decision.chosen == "checkpoint-200"
+    anew = tmp_path / "checkpoint-200" / "trainer_state.json"
+    anew.write_text(anew.read_text("utf-8").replace("3.5", "3.4"), "utf-8")
+    decision = choose(tmp_path, CONFIG).decision
+    assert decision.chosen == "checkpoint-300" and len(decision.candidates) == 2
+    assert not (tmp_path / "checkpoint-200" / PIN).exists()
+    for step in (100, 300):
+        anew = tmp_path / f"checkpoint-{step}" / "trainer_state.json"
+        anew.write_text(anew.read_text("utf-8").replace("3.5", "3.4"), "utf-8")
+    with pytest.raises(DataError, match="an earlier training alone; evaluate with"):
+        choose(tmp_path, CONFIG)
+
+
+def test_tasks_may_be_named_by_their_group(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "g.yaml").write_text(
+        f"group: of_one\ntask: [{TASK}]\nmetadata: {{version: 1.0}}\n", encoding="utf-8"
+    )
+    config = replace(CONFIG, include=(tmp_path,))
+    choice = choose(run, replace(config, select=SelectConfig(tasks=("of_one",))))
+    assert choice.decision.tasks == (TASK,)
+    with pytest.raises(TaskError, match="unknown task hebench_none"):
+        choose(run, replace(config, select=SelectConfig(tasks=("hebench_none",))))
+
+
+def test_a_guard_that_was_evaluated_later_hides_no_scores(run: Path) -> None:
+    """A watcher of one more task adds a line to each checkpoint; an average has all tasks."""
+    guarded = replace(ASKED, tasks=("hebench_mini_qa",), limit=2)
+    watch(run, WatchConfig(evaluate=guarded, once=True))
+    select = SelectConfig(rule="constraint", guard=("hebench_mini_qa",), max_fall=1.0)
+    choice = choose(run, replace(CONFIG, select=select, average=True))
+    assert choice.decision.tasks == (TASK,) and choice.decision.left_out == {}
+    assert len(choice.averaged) > 1 and len(choice.decision.candidates) == 4
 
 
 def test_the_average_of_the_equals_is_one_more_candidate(run: Path) -> None:
@@ -196,6 +240,40 @@ def test_a_checkpoint_that_training_removed_is_still_shown(run: Path, tmp_path: 
     assert added[0] == "he-checkpoint-100" and len(added) == 3
     place = read_models(tmp_path / "board")["he-checkpoint-100"].checkpoint
     assert place is not None and (place.seed, place.tokens, place.loss) == (7, 10_000, 0.04)
+
+
+def test_scores_of_other_weights_do_not_stay_in_silence(
+    run: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    board = tmp_path / "board"
+    put_on_board(run, board, run="he", chosen="checkpoint-200")
+    shutil.rmtree(run / "checkpoint-300")
+    add_checkpoint(run, tiny_model, 300, noise=0.1)
+    marker = run / "checkpoint-300" / MARKER
+    marker.write_text(marker.read_text("utf-8").replace('"seed": 7', '"seed": 8'), "utf-8")
+    watch(run, WatchConfig(evaluate=ASKED, once=True))
+    with pytest.raises(DataError, match=r"he-checkpoint-300/.*an earlier training; withdraw it"):
+        put_on_board(run, board, run="he", chosen="checkpoint-200")
+
+
+def test_run_folders_that_share_tasks_are_told_before_anything_is_added(
+    run: Path, tmp_path: Path
+) -> None:
+    """A folder with all tasks of another one takes its place; one with a part of them cannot."""
+    board = tmp_path / "board"
+    both = replace(ASKED, tasks=(TASK, "hebench_mini_qa"), limit=2)
+    found = complete(run)[-1]
+    for tasks in ((TASK, "hebench_mini_qa"), ("hebench_mini_qa", "hebench_mini_winograd")):
+        evaluate_unit(found, replace(both, tasks=tasks))
+    with pytest.raises(DataError, match=r"found hebench_mini_qa in .*remove one of the two"):
+        put_on_board(run, board, run="he", chosen="checkpoint-200")
+    assert not board.exists()
+    shutil.rmtree(
+        run_folder(found, replace(both, tasks=("hebench_mini_qa", "hebench_mini_winograd")))
+    )
+    put_on_board(run, board, run="he", chosen="checkpoint-200")
+    (record,) = [i.record for i in live(read_store(board)[1]) if i.record.model.endswith("300")]
+    assert list(record.tasks) == [TASK, "hebench_mini_qa"]
 
 
 def test_run_folders_of_an_earlier_training_are_not_shown(run: Path, tmp_path: Path) -> None:

@@ -92,6 +92,37 @@ def test_what_makes_no_sense_is_told(
             run_command("select", run, *arguments)
 
 
+def test_fitness_passes_over_no_option_in_silence(run: Path) -> None:
+    with pytest.raises(HebenchError, match="chooses nothing; leave out --rule, --tasks, --report"):
+        arguments = ("--tasks", TASK, "--rule", "best", "--report", TASK)
+        run_command("select", "--fitness", run, *arguments)
+
+
+def test_json_has_no_number_that_is_none(tmp_path: Path) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    runs = [tmp_path / "one", tmp_path / "other"]
+    for run, entry in zip(runs, made_curve([0.3, 0.4], chance=0.25), strict=True):
+        append(run / "selection.jsonl", entry)
+    shown = run_command("select", "--fitness", *runs, "--json")
+    (row,) = json.loads(shown, parse_constant=refuse)
+    assert row["last"] is None  # the runs share no step
+
+
+def test_the_window_of_lowest_losses_and_the_level_can_be_told(run: Path) -> None:
+    for step in (300, 400):
+        add_checkpoint(run, run / "checkpoint-100", step)
+    for entry in made_curve([0.9, 0.2, 0.5, 0.6], items=400):
+        append(run / "selection.jsonl", entry)
+    arguments = ("--rule", "paper", "--window", 300, "--lowest", 2, "--level", 0.9)
+    shown = run_command("select", run, *arguments)
+    assert "chosen: checkpoint-400" in shown and "2 of lowest loss within the last 300" in shown
+    assert "at 90%" in shown
+    shown = run_command("select", run, "--within", 50)
+    assert "cannot be told from the best (3)" in shown
+
+
 def test_several_runs_are_for_fitness(run: Path) -> None:
     with pytest.raises(HebenchError, match="expected one run folder, found 2"):
         run_command("select", run, run)

@@ -1,4 +1,6 @@
+import contextlib
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from hebench.errors import CheckpointError, ConfigError, TaskError
 from hebench.harness.live import Share, ask, undisturbed
 from hebench.harness.live_folder import write_run_folder
 from hebench.records import Model
+from hebench.selection import evaluate as evaluating
 from hebench.selection.evaluate import (
     EvaluateConfig,
     evaluate_folder,
@@ -88,7 +91,8 @@ def test_a_model_in_memory_is_asked_the_same(tiny_model: Path, tmp_path: Path) -
     tokenizer = AutoTokenizer.from_pretrained(found.folder)
     with undisturbed(model):
         asked = ask(model, tokenizer, ASKED.tasks, limit=3, batch_size=8, seed=1234)
-    items = evaluated_samples(asked.samples, asked.versions)
+    items, failed = evaluated_samples(asked.samples, asked.versions)
+    assert failed == {}
     assert all(same(items[name], entry.tasks[name]) for name in entry.tasks)
     ours, theirs = items[TASK].margins, entry.tasks[TASK].margins
     assert ours is not None and ours == pytest.approx(theirs, abs=1e-4)
@@ -110,7 +114,7 @@ def test_a_run_folder_of_answers_in_memory_takes_the_place_of_an_earlier_one(
         write_run_folder(asked, out, model=known, seconds=1.5)
     assert len(read_run(out).tasks[TASK].scores) == 2 and len(list(out.iterdir())) == 3
     assert list(out.parent.iterdir()) == [out]
-    written, (answered,) = read_items(out)[TASK], [evaluated_samples(asked.samples, asked.versions)]
+    written, (answered, _) = read_items(out)[TASK], evaluated_samples(asked.samples, asked.versions)
     assert written.signature == answered[TASK].signature
     assert written.answers is not None and np.array_equal(written.answers, answered[TASK].answers)
 
@@ -206,6 +210,28 @@ def test_a_task_that_fails_in_memory_is_recorded_too(tiny_model: Path, broken: P
     assert list(found.samples) == [TASK] and found.failed == {"hebench_broken": "'no such answer'"}
 
 
+def test_a_gpu_goes_on_where_another_one_was_cut_off(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = found_in(tmp_path, tiny_model)
+    folders = [
+        run_folder(found, replace(ASKED, device=device))
+        for device in ("cuda:0", "cuda:1", "cuda", "cpu")
+    ]
+    assert folders[0] == folders[1] == folders[2] != folders[3]
+    seen: list[object] = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "device", lambda n: seen.append(n) or contextlib.nullcontext())
+    kind, _ = evaluating._device("cuda:1")
+    assert (kind, seen) == ("cuda", [1])
+    with pytest.raises(ConfigError, match="one of 2 GPUs, from cuda:0 on, found cuda:2"):
+        evaluate_folder(found, replace(ASKED, device="cuda:2"))
+
+
+def test_a_task_that_is_named_twice_is_asked_once() -> None:
+    assert [unit.tasks for unit in units(EvaluateConfig(tasks=("a", "b", "a")))] == [("a",), ("b",)]
+
+
 def test_weights_that_do_not_load_are_the_checkpoints_fault(
     tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -220,6 +246,8 @@ def test_what_makes_no_sense_is_refused(tiny_model: Path) -> None:
         EvaluateConfig(tasks=())
     with pytest.raises(ConfigError, match="at least 1 item"):
         EvaluateConfig(limit=0)
+    with pytest.raises(ConfigError, match="dtype: expected bfloat16.*found 'bflot16'"):
+        EvaluateConfig(dtype="bflot16")
     with pytest.raises(TaskError, match="unknown task"):
         leaf_tasks(EvaluateConfig(tasks=("hebench_nli_that_is_not",)))
 

@@ -1,7 +1,9 @@
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from hebench.errors import CheckpointError
 from hebench.selection.found import complete, is_done, look
@@ -25,6 +27,24 @@ def test_a_plain_trainers_checkpoint_is_complete_too(tiny_model: Path, tmp_path:
     add_trainers_checkpoint(tmp_path, tiny_model, 40)
     (found,) = complete(tmp_path)
     assert (found.step, found.tokens, found.loss_nats) == (40, 2560, 3.5)
+
+
+def test_a_trainers_checkpoint_is_known_by_its_weights_too(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    (folder,) = [add_trainers_checkpoint(tmp_path / "one", tiny_model, 40)]
+    first, copied = look(folder), look(shutil.copytree(folder, tmp_path / "copied/checkpoint-40"))
+    os.utime(tmp_path / "copied/checkpoint-40/model.safetensors", (1, 1))
+    # The state says the same until the first log, whatever was trained on.
+    weights = load_file(folder / "model.safetensors")
+    save_file(
+        {name: value * 1.001 for name, value in weights.items()},
+        folder / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    again, anew = look(tmp_path / "copied/checkpoint-40"), look(folder)
+    assert first and copied and again and anew
+    assert first.mark == copied.mark == again.mark != anew.mark
 
 
 @pytest.mark.parametrize("left", [0, 4, 100, -1])
@@ -78,4 +98,5 @@ def test_a_checkpoint_is_done_if_its_own_line_has_the_items_asked(
     assert done(asked="abc", mark=None)  # asked in training, where the folder was not there yet
     assert not done(asked="abc", mark="of an earlier run")
     assert not done(asked="other items", mark=found.mark)
+    assert done(asked="other items", mark=found.mark, earlier=[{"asked": "abc"}])
     assert not is_done(found, {}, "abc")

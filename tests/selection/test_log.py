@@ -1,6 +1,9 @@
 import json
 import multiprocessing
+import subprocess
+import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 
 from hebench.errors import DataError
 from hebench.selection.log import Evaluated, append, read_log
+from tests.conftest import REPOSITORY
 from tests.selection.made_run import made_entry, made_items
 
 
@@ -63,6 +67,77 @@ def test_half_a_line_is_no_evaluation_and_gives_way_to_the_next(tmp_path: Path, 
     assert [entry.step for entry in read_log(path)] == [100]
     append(path, made_entry(300, [0.0]))
     assert [entry.step for entry in read_log(path)] == [100, 300]
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from hebench.selection.log import append
+from tests.selection.made_run import made_entry
+
+path = Path(sys.argv[1])
+append(path, made_entry(100, [1.0] * 50))
+_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 3_000, hard))
+try:  # a line of some 4,000 bytes: what has no room is shorter than what had
+    append(path, made_entry(200, [1.0] * 700))
+except OSError:
+    print("full")
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+append(path, made_entry(300, [0.0]))
+"""
+
+
+def test_a_full_disk_leaves_no_piece_of_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "selection.jsonl"
+    found = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(path)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (found.returncode, found.stdout) == (0, "full\n"), found.stderr
+    assert [entry.step for entry in read_log(path)] == [100, 300]
+    assert len(path.read_bytes().splitlines()) == 2
+
+
+def _of_tasks(names: str, score: float, **settings: object) -> Evaluated:
+    tasks = {name: made_items([score, score]) for name in names}
+    return made_entry(100, [0], tasks=tasks, settings=settings, weights_sha256=None)
+
+
+def test_two_lines_of_the_same_weights_are_one_evaluation_with_the_tasks_of_both(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "selection.jsonl"
+    append(path, replace(_of_tasks("ab", 0.5, asked="1", mark=None), failed={"c": "broke"}))
+    append(path, replace(_of_tasks("bc", 1.0, asked="2", mark="m"), weights_sha256="w"))
+    append(path, replace(_of_tasks("d", 0.0, asked="3", mark="m"), failed={"a": "broke"}))
+    (found,) = read_log(path)
+    scores = {name: task.score for name, task in found.tasks.items()}
+    assert scores == {"a": 0.5, "b": 1.0, "c": 1.0, "d": 0.0} and found.failed == {}
+    assert [settings["asked"] for settings in found.all_settings] == ["1", "2", "3"]
+    assert found.weights_sha256 == "w"
+
+
+@pytest.mark.parametrize("other", [{"mark": "other"}, {"mark": "m", "weights": "other"}])
+def test_lines_of_other_weights_are_not_mixed(tmp_path: Path, other: dict[str, str]) -> None:
+    path = tmp_path / "selection.jsonl"
+    append(path, replace(_of_tasks("a", 1.0, asked="1", mark="m"), weights_sha256="w"))
+    later = _of_tasks("b", 1.0, asked="2", mark=other["mark"])
+    append(path, replace(later, weights_sha256=other.get("weights")))
+    (found,) = read_log(path)
+    assert list(found.tasks) == ["b"] and len(found.all_settings) == 1
+
+
+def test_items_whose_place_others_took_count_as_not_asked(tmp_path: Path) -> None:
+    path = tmp_path / "selection.jsonl"
+    append(path, _of_tasks("ab", 0.5, asked="two items"))
+    fewer = made_entry(100, [0], tasks={"a": made_items([1.0])}, settings={"asked": "one item"})
+    append(path, fewer)
+    (found,) = read_log(path)
+    assert [settings["asked"] for settings in found.all_settings] == ["one item"]
 
 
 def _append_many(path: Path, first: int) -> None:

@@ -72,6 +72,23 @@ def test_constraint_keeps_the_guard() -> None:
     assert not any(c.allowed for c in made.candidates if c.step > 300)
 
 
+def test_a_log_whose_tasks_are_all_guarded_has_none_to_choose_by() -> None:
+    with pytest.raises(ConfigError, match="every task of the log is guarded"):
+        decide(made_curve(RISING), SelectConfig(rule="constraint", guard=("task",)))
+
+
+def test_differences_that_do_not_matter_do_not_count() -> None:
+    """Scores a hair apart on every item are told apart, if nobody says what matters."""
+    own = np.random.default_rng(1).uniform(0.2, 0.8, 200)
+    log = [made_entry(100 * n, own + 0.0005 * n + 0.02 * (n > 1)) for n in (1, 2, 3)]
+    assert decide(log, SelectConfig()).equals == ("checkpoint-300",)
+    made = decide(log, SelectConfig(indifference_points=1.0, prefer="earliest"))
+    assert made.equals == ("checkpoint-200", "checkpoint-300") and made.step == 200
+    noisy = made_curve([0.5, 0.9], items=400)
+    assert decide(noisy, SelectConfig(indifference_points=5)).equals == ("checkpoint-200",)
+    assert len(decide(noisy, SelectConfig(indifference_points=60)).equals) == 2
+
+
 def test_votes_decide_among_those_that_may_be_first(tmp_path: Path) -> None:
     evidence = tmp_path / "evidence.json"
     models = [{"model": f"checkpoint-{n}00", "rank_low": 1 if n in (2, 3) else 4} for n in range(9)]
@@ -177,6 +194,9 @@ def test_checkpoints_that_are_gone_inform_and_are_not_chosen() -> None:
         ({"rule": "constraint"}, "guard"),
         ({"guard": ("x",)}, "guard"),
         ({"rule": "votes"}, "evidence"),
+        ({"rule": "best", "prefer": "earliest"}, "prefer earliest belongs to"),
+        ({"rule": "paper", "prefer": "lowest_loss"}, "prefer lowest_loss belongs to"),
+        ({"indifference_points": -1.0}, "indifference"),
         ({"rule": "constraint", "guard": ("x",), "tasks": ("x",)}, "cannot be guarded"),
     ],
 )

@@ -4,6 +4,7 @@ import shutil
 import signal
 import threading
 import time
+import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +13,13 @@ import pytest
 
 from hebench.errors import CheckpointError, ConfigError, TaskError
 from hebench.selection import watch as watching
-from hebench.selection.evaluate import EVALS, EvaluateConfig, evaluate_folder
+from hebench.selection.evaluate import EVALS, EvaluateConfig, evaluate_folder, units
 from hebench.selection.found import Found, complete
 from hebench.selection.leases import lease
 from hebench.selection.log import Evaluated, append, read_log
-from hebench.selection.watch import LEASES, WatchConfig, known, retain, watch
+from hebench.selection.watch import LEASES, WatchConfig, known, lease_of, retain, watch
 from hebench.train.checkpoints import MARKER, pin
-from tests.selection.made_run import TASK, add_checkpoint, made_curve, made_entry
+from tests.selection.made_run import TASK, add_checkpoint, made_curve, made_entry, made_items
 
 FORK = multiprocessing.get_context("fork")
 ASKED = EvaluateConfig(tasks=(TASK,), limit=2, dtype="float32")
@@ -96,8 +97,84 @@ def test_a_damaged_checkpoint_is_a_line_and_no_end(tiny_model: Path, tmp_path: P
     (tmp_path / "checkpoint-200" / "model.safetensors").write_bytes(b"x" * 64)
     said: list[str] = []
     assert watch(tmp_path, ONCE, said.append) == 1
-    assert any(line.startswith("checkpoint-200: not evaluated, cannot load") for line in said)
+    tries = [line for line in said if line.startswith("checkpoint-200: not evaluated, cannot load")]
+    assert len(tries) == 4 and tries[-1].endswith("(4 of 4 tries)")
     assert [entry.step for entry in read_log(tmp_path / "selection.jsonl")] == [100]
+
+
+def test_what_fails_for_a_moment_is_tried_again(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_checkpoint(tmp_path, tiny_model, 100)
+    tries: list[float] = []
+
+    def evaluate(found: Found, config: EvaluateConfig) -> Evaluated:
+        tries.append(time.monotonic())
+        if len(tries) < 3:
+            raise CheckpointError("cannot load the model: out of memory")
+        return made_entry(100, [1.0], settings={"asked": config.asked, "mark": found.mark})
+
+    monkeypatch.setattr(watching, "evaluate_folder", evaluate)
+    assert watch(tmp_path, ONCE) == 1 and len(tries) == 3
+    assert tries[1] - tries[0] >= watching.POLLS_TO_RETRY * ONCE.poll_seconds
+
+
+def test_tasks_that_are_asked_in_two_calls_are_asked_once_each(
+    tiny_model: Path, tmp_path: Path, quick: list[str]
+) -> None:
+    """A watcher of a task keeps its lines beside those of another task's."""
+    add_checkpoint(tmp_path, tiny_model, 100)
+    other = replace(ONCE, evaluate=replace(ASKED, tasks=("hebench_mini_qa",)))
+    assert [watch(tmp_path, config) for config in (ONCE, other, ONCE, other)] == [1, 1, 0, 0]
+
+
+def test_an_idle_watcher_stays_while_others_work(
+    tiny_model: Path, tmp_path: Path, quick: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No end while another one holds a checkpoint, nor while another one evaluates new ones."""
+    seconds = 0
+
+    def evaluated_by_another(step: int) -> None:
+        add_checkpoint(tmp_path, tiny_model, step)
+        settings = {"asked": ASKED.asked, "mark": complete(tmp_path)[-1].mark}
+        append(tmp_path / "selection.jsonl", made_entry(step, [1.0], settings=settings))
+
+    def sleep(_: float) -> None:
+        nonlocal seconds
+        seconds += 1
+        if seconds == 8:
+            append(tmp_path / "selection.jsonl", made_entry(100, [1.0], settings=settings))
+            held.__exit__(None, None, None)
+        if seconds == 11:
+            evaluated_by_another(200)
+
+    add_checkpoint(tmp_path, tiny_model, 100)
+    (found,) = complete(tmp_path)
+    settings = {"asked": ASKED.asked, "mark": found.mark}
+    held = lease_of(tmp_path, found, ASKED)
+    held.__enter__()
+    clock = types.SimpleNamespace(monotonic=lambda: seconds, sleep=sleep)
+    monkeypatch.setattr(watching, "time", clock)
+    assert watch(tmp_path, replace(ONCE, once=False, idle_seconds=5)) == 0
+    assert seconds == 16 and quick == []
+
+
+def test_a_watcher_and_a_sweep_never_have_the_same_unit(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_checkpoint(tmp_path, tiny_model, 100)
+    asked = replace(ASKED, tasks=(TASK, "hebench_mini_qa"))
+    held: list[bool] = []
+
+    def evaluate(found: Found, config: EvaluateConfig) -> Evaluated:
+        for unit in units(asked):
+            with lease_of(tmp_path, found, unit) as own:
+                held.append(own is None)
+        return made_entry(100, [1.0], settings={"asked": config.asked, "mark": found.mark})
+
+    monkeypatch.setattr(watching, "evaluate_folder", evaluate)
+    assert watch(tmp_path, replace(ONCE, evaluate=asked)) == 1 and held == [True, True]
+    assert list((tmp_path / EVALS / LEASES).iterdir()) == []
 
 
 def test_the_same_step_of_another_run_is_evaluated_anew(
@@ -128,16 +205,24 @@ def test_a_failed_task_is_asked_again_when_asked_to(
     def evaluate(found: Found, config: EvaluateConfig) -> Evaluated:
         found_count.append(found.name)
         settings = {"asked": config.asked, "mark": found.mark}
-        return made_entry(found.step, [1.0], settings=settings, failed={"x": "broke"})
+        return made_entry(found.step, [1.0], settings=settings, failed={TASK: "broke"})
 
     monkeypatch.setattr(watching, "evaluate_folder", evaluate)
     add_checkpoint(tmp_path, tiny_model, 100)
     said: list[str] = []
     assert watch(tmp_path, ONCE, said.append) == 1
-    assert "checkpoint-100: x failed: broke" in said
+    assert f"checkpoint-100: {TASK} failed: broke" in said
     assert watch(tmp_path, ONCE) == 0
     assert watch(tmp_path, replace(ONCE, again=True)) == 1  # once, though it fails again
     assert len(found_count) == 2
+    # Another task's failure is not this watcher's to mend.
+    failed = made_entry(
+        100, [1.0], settings={"asked": "other"}, failed={"other": "broke"}, tasks={}
+    )
+    append(tmp_path / "selection.jsonl", failed)
+    whole = made_entry(100, [1.0], settings={"asked": ASKED.asked}, tasks={TASK: made_items([1])})
+    append(tmp_path / "selection.jsonl", whole)
+    assert watch(tmp_path, replace(ONCE, again=True)) == 0
 
 
 def _watch(run: Path) -> None:
