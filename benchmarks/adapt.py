@@ -30,11 +30,12 @@ import numpy as np
 from hebench.files import sha256_of_json, write_atomically
 from hebench.models import demo
 from hebench.train import calibrate, distil
-from hebench.train.checkpoints import CheckpointRecord, save_model
+from hebench.train.checkpoints import CheckpointRecord, model_sha256, save_model
 from hebench.train.embeddings import Initial, grown, initial_rows, new_pieces
 from hebench.train.frozen import open_model, open_tokenizer
 from hebench.train.measure import Bits, bits_of, difference, summary
 from hebench.train.passages import held_out
+from hebench.train.texts import corpus_sha256
 
 LANGUAGES = ("he", "en")
 ARMS = ("distilled", "mean", "random", "original, equal time", "original, equal text")
@@ -71,7 +72,8 @@ class Bench:
         """Take the command line's options and where results go."""
         self.options, self.results = options, results
         self.base = options.model or demo.obtain()
-        self.work = options.out.parent / f"{options.out.stem}-work"
+        made_of = sha256_of_json(results.content["settings"])[:8]
+        self.work = options.out.parent / f"{options.out.stem}-work-{made_of}"
 
     def measured(self, folder: Path) -> dict[str, Any]:
         """Return the held-out bits of the model in a folder, by language."""
@@ -153,7 +155,8 @@ class Bench:
 
     def seed(self, seed: int) -> None:
         """Run all arms of one seed."""
-        names = [*ARMS, *([WHOLE] if self.options.whole else [])]
+        names = [*(ARMS if self.options.equal_text else ARMS[:-1])]
+        names += [WHOLE] if self.options.whole else []
         if all(self.results.get(f"{name} {seed}") for name in names):
             return
         seconds = self.options.calibrate_seconds
@@ -163,7 +166,8 @@ class Bench:
         self.arm("mean", seed, self.start("mean", 0), steps=steps)
         self.arm("random", seed, self.start("random", seed), steps=steps)
         self.arm("original, equal time", seed, self.base, seconds=seconds)
-        self.arm("original, equal text", seed, self.base, steps=steps)
+        if self.options.equal_text:
+            self.arm("original, equal text", seed, self.base, steps=steps)
         if self.options.whole:
             whole = seconds + self.options.distil_seconds
             self.arm(WHOLE, seed, self.start("mean", 0), seconds=whole)
@@ -257,6 +261,7 @@ def main() -> None:
     parser.add_argument("--passages", type=int, default=3000, help="of calibration")
     parser.add_argument("--english", type=float, default=0.15, help="share of the passages")
     parser.add_argument("--heldout-words", type=int, default=400, help="of each Hebrew source")
+    parser.add_argument("--no-equal-text", dest="equal_text", action="store_false")
     parser.add_argument("--whole", action="store_true", help="the arm with all the time, too")
     options = parser.parse_args()
     named = (
@@ -269,7 +274,10 @@ def main() -> None:
         "heldout_words",
     )
     settings = {name: getattr(options, name) for name in named} | {
-        "tokenizer": sha256_of_json((options.tokenizer / "tokenizer.json").read_text("utf-8"))
+        "tokenizer": sha256_of_json((options.tokenizer / "tokenizer.json").read_text("utf-8")),
+        "corpus": corpus_sha256(options.corpus / "train"),
+        "heldout": corpus_sha256(options.corpus / "heldout"),
+        "model": model_sha256(options.model or demo.obtain()),
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     results = Results(options.out, settings)
