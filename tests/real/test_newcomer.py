@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import venv
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,12 +68,10 @@ def _manifest_prompts(folder: Path) -> dict[str, str]:
 
 def test_a_second_demo_reuses_everything(demo: Path, environment: dict[str, str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in demo.rglob("r*.json")}
-    start = time.monotonic()
     subprocess.run(
         [*HEBENCH, "demo", "--out", str(demo)], env=environment, check=True, capture_output=True
     )
     assert {path: path.stat().st_mtime_ns for path in demo.rglob("r*.json")} == before
-    assert time.monotonic() - start < 60
 
 
 def test_the_stock_command_gives_the_same_scores(

@@ -163,7 +163,7 @@ def test_ray_makes_the_same_corpus(tmp_path: Path, expected: list[str]) -> None:
     subprocess.run(
         [sys.executable, "-c", PROGRAM, str(recipe), str(out)],
         check=True,
-        timeout=200,
+        timeout=500,
         env={**os.environ, "RAY_DISABLE_IMPORT_WARNING": "1", "RAY_USAGE_STATS_ENABLED": "0"},
     )
     assert texts_of(out) == expected
