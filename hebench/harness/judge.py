@@ -33,7 +33,7 @@ from typing import Any
 from tqdm import tqdm
 
 from hebench.errors import ConfigError, DataError, HebenchError, one_line
-from hebench.files import read_jsonl, sha256_of_json, write_atomically
+from hebench.files import finite, read_jsonl, sha256_of_json, write_atomically
 from hebench.metrics.extract import strip_thinking
 from hebench.metrics.judge import (
     AXES,
@@ -190,7 +190,7 @@ def judge_run(config: JudgeConfig) -> JudgeSummary:
     )
     write_atomically(
         _summary_file(config),
-        json.dumps(_finite(asdict(summary)), ensure_ascii=False, indent=2, allow_nan=False) + "\n",
+        json.dumps(finite(asdict(summary)), ensure_ascii=False, indent=2, allow_nan=False) + "\n",
     )
     return summary
 
@@ -508,10 +508,3 @@ def _public(model: str) -> str:
 def _encodable(text: str) -> str:
     """Return `text` with lone surrogates, which JSON can carry and UTF-8 cannot, as "?"."""
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _finite(value: Any) -> Any:
-    """Return a JSON value with None for NaN: the mean of no item."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -20,6 +20,7 @@ from sqlalchemy import select
 
 from hebench.config import plain
 from hebench.errors import ConfigError, DataError
+from hebench.files import finite
 from hebench.human import schema
 from hebench.human.blinding import Reveal, reveals
 from hebench.human.collected import Collected, CollectedVote, Task
@@ -258,11 +259,11 @@ def evidence_json(found: Collected) -> str:
             {
                 "model": row.model,
                 "strength": row.strength,
-                "strength_low": _finite(row.strength_low),
-                "strength_high": _finite(row.strength_high),
-                "win_rate": _finite(row.win_rate),
-                "win_rate_low": _finite(row.low),
-                "win_rate_high": _finite(row.high),
+                "strength_low": finite(row.strength_low),
+                "strength_high": finite(row.strength_high),
+                "win_rate": finite(row.win_rate),
+                "win_rate_low": finite(row.low),
+                "win_rate_high": finite(row.high),
                 "rank_low": row.rank_low,
                 "rank_high": row.rank_high,
                 "p_best": row.p_best,
@@ -277,11 +278,6 @@ def evidence_json(found: Collected) -> str:
 def _unblinded(rows: Iterable[Reveal]) -> list[dict[str, Any]]:
     """Return when models could be told before the end, for readers of an export."""
     return [plain(row) | {"at": moment(row.at)} for row in rows]
-
-
-def _finite(value: float) -> float | None:
-    """Return a number that JSON has, None for one that it has not (no interval, no rival)."""
-    return value if abs(value) < float("inf") else None
 
 
 def backup(database: Database, path: Path) -> Path:

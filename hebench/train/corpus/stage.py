@@ -33,7 +33,7 @@ from hebench.train.corpus.report import write_report
 from hebench.train.corpus.selection import Candidate, hold_out, limits
 from hebench.train.corpus.tally import Tally, read_tallies, require_text
 from hebench.train.stage import StageRecord, open_stage
-from hebench.train.texts import corpus_sha256
+from hebench.train.texts import corpus_sha256, source_of
 
 HELDOUT_SHARE = 0.5  # of a held-out passage's 12-word runs: a document with so many is close to it
 _PHASES = 6
@@ -75,7 +75,7 @@ def input_parts(config: CorpusConfig) -> list[documents.Part]:
             found = [
                 documents.Part(
                     input=name,
-                    source=given.source or path.name.split(".")[0],
+                    source=given.source or source_of(path),
                     path=path,
                     corpus=given.path,
                 )
@@ -280,8 +280,8 @@ class _Run:
         # A source that one task has written needs no number in its file's name.
         for folder in (self.out / "train").iterdir():
             files = sorted(folder.glob("*.*.jsonl.gz"))
-            tasks = Counter(path.name.split(".")[0] for path in files)
+            tasks = Counter(source_of(path) for path in files)
             for path in files:
-                source = path.name.split(".")[0]
+                source = source_of(path)
                 if tasks[source] == 1:
                     path.replace(folder / f"{source}.jsonl.gz")
