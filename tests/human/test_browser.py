@@ -74,7 +74,7 @@ def votes(site: Served) -> tuple[CollectedVote, ...]:
 
 
 def wait_for_votes(tab: Page, site: Served, count: int) -> tuple[CollectedVote, ...]:
-    for _ in range(100):
+    for _ in range(200):
         if len(found := votes(site)) == count:
             return found
         tab.wait_for_timeout(50)
@@ -178,6 +178,26 @@ def test_a_whole_study_in_hebrew_with_the_connection_lost_in_the_middle(
     assert len(votes(site)) == total
     assert {url.split("/")[2] for url in asked} == {site.address.split("/")[2]}
     assert not any(name in url for name in site.study.models for url in asked)
+
+
+def test_a_connection_that_returns_while_a_request_still_fails_is_used_at_once(
+    site: Served, tab: Page
+) -> None:
+    enter(tab, site)
+    tab.evaluate(
+        """() => {
+            const send = fetch;
+            window.setTimeout = () => 0;  // no second try by the clock
+            window.fetch = (path, ...rest) => {
+                if (path !== "/vote" || window.lose) return send(path, ...rest);
+                return new Promise((_, fail) => (window.lose = () => fail(new TypeError("lost"))));
+            };
+        }"""
+    )
+    tab.keyboard.press("Digit1")
+    tab.wait_for_function("() => window.lose")
+    tab.evaluate("dispatchEvent(new Event('online')), lose()")
+    wait_for_votes(tab, site, 1)
 
 
 def test_the_owner_watches_closes_and_downloads(

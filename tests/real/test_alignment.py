@@ -123,11 +123,11 @@ def test_sft_has_the_losses_of_trl_step_by_step(tiny: Path, tmp_path: Path) -> N
     from trl import SFTConfig as TrlConfig
     from trl import SFTTrainer
 
-    data = first_lines("chat_he.jsonl", 12, tmp_path)
-    training = TRAINING | {"global_rows": 3, "row_tokens": 1280}
+    data = first_lines("chat_he.jsonl", 6, tmp_path)
+    training = TRAINING | {"global_rows": 2, "row_tokens": 1024}
     config = build(SftConfig, {"training": training}, "test")
     sft.run(config, model=tiny, data=data, out=tmp_path / "sft")
-    assert rows_of(tmp_path / "sft", "sft") == 3, "each step must see all the data"
+    assert rows_of(tmp_path / "sft", "sft") == 2, "each step must see all the data"
 
     tokenizer = AutoTokenizer.from_pretrained(tiny)
     pieces = [encode(tokenizer, talk) for talk in read_conversations(data)]
@@ -204,12 +204,12 @@ def test_dpo_has_the_losses_and_rewards_of_trl_step_by_step(
     from trl import DPOConfig as TrlConfig
     from trl import DPOTrainer
 
-    data = first_lines("chat_pairs_he.jsonl", 6, tmp_path)
-    training = TRAINING | {"global_rows": 3}
+    data = first_lines("chat_pairs_he.jsonl", 3, tmp_path)
+    training = TRAINING | {"row_tokens": 640, "global_rows": 2}
     content = {"beta": 0.1, "training": training, "lora": lora}
     out = tmp_path / "dpo"
     dpo.run(build(DpoConfig, content, "test"), model=tiny, data=data, out=out)
-    assert rows_of(out, "dpo") == 3, "each step must see all the data"
+    assert rows_of(out, "dpo") == 2, "each step must see all the data"
 
     tokenizer = AutoTokenizer.from_pretrained(tiny)
     pairs = read_preferences(data)

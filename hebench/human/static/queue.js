@@ -80,7 +80,13 @@ export function openQueue(name, token, changed) {
     return running;
   }
 
-  addEventListener("online", flush);
+  // A request that began without a connection may be failing still when the connection is back:
+  // what is sent then is sent after it, and soon.
+  addEventListener("online", async () => {
+    await running;
+    wait = FIRST_WAIT;
+    flush();
+  });
   return {
     flush,
     waiting,

@@ -249,6 +249,6 @@ if (item) {
   queue.flush().then(refill).then(() => stale && next());
   item.addEventListener("input", keepDraft);
   addEventListener("pagehide", keepDraft);
-  addEventListener("online", lookAgain);
+  addEventListener("online", () => Promise.resolve(claiming).then(lookAgain)); // as in queue.js
   setInterval(lookAgain, 60_000);
 } else markable(document.querySelector(".item"));
