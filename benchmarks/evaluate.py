@@ -192,13 +192,20 @@ def differences(ours: dict[str, Any], stock: dict[str, Any]) -> tuple[float, int
         for left, right in zip(mine, theirs, strict=True):
             total += 1
             if isinstance(left, list):  # [log-likelihood, greedy], as text
-                largest = max(largest, abs(float(left[0]) - float(right[0])))
+                largest = max(largest, apart(float(left[0]), float(right[0])))
                 changed += left[1] != right[1]
             elif ours["kind"] == "generate_until":
                 changed += left != right
             else:
-                largest = max(largest, abs(float(left) - float(right)))
+                largest = max(largest, apart(float(left), float(right)))
     return largest, changed, total
+
+
+def apart(left: float, right: float) -> float:
+    """Return by how much two log-likelihoods differ; one that is no number is like no other."""
+    if math.isnan(left) or math.isnan(right):
+        return 0.0 if math.isnan(left) and math.isnan(right) else math.inf
+    return abs(left - right)
 
 
 # -------------------------------------------------------------------------------- scaling

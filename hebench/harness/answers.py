@@ -3,11 +3,13 @@
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lm_eval.api.model import LM, CacheHook
+from lm_eval.models.utils import normalize_gen_kwargs
 from tqdm import tqdm
 
 from hebench.errors import ConfigError, DataError
@@ -22,7 +24,8 @@ class AnswerLog(CacheHook):  # type: ignore[misc]
     """The answers of one model under one set of settings, appended to a file as they come.
 
     A line is `{"key": ..., "answer": ...}`; the key is a hash of the task's name and version, the
-    kind of request, and all that it holds: prompt, answer to score, settings of generation. The
+    kind of request, and all that it holds: prompt, answer to score, settings of generation (and of
+    several answers to one request, of the number of all but the first). The
     answer of a server is `{"text": ..., "served": ...}`: null where it withheld one, and the name
     that it answered under. The first line holds the settings of the run, hashes of the model among
     them. Processes that share a run write a file each and read all. A last line that a crash cut
@@ -35,7 +38,7 @@ class AnswerLog(CacheHook):  # type: ignore[misc]
         """Open the log at `path`, reading what it holds; versions: of the tasks, by name."""
         super().__init__(None)
         self._answers: dict[str, Any] = {}
-        self._awaited: dict[str, set[str]] = {}  # keys by what the model sees of them
+        self._awaited: dict[str, list[str]] = {}  # keys by what the model sees of them
         self._bar: tqdm[Any] | None = None
         self._path, self._versions = path, versions
         self.reused = self.failed = self.truncated = 0
@@ -67,23 +70,27 @@ class AnswerLog(CacheHook):  # type: ignore[misc]
 
     def add_partial(self, attr: str, req: Any, res: Any) -> None:
         """Record an answer; the model calls this after each request (lm-eval's cache hook)."""
-        for key in self._awaited.pop(_content_key(attr, req), ()):
-            self._keep(key, res)
-            if self._bar is not None:
-                self._bar.update()
+        keys = self._awaited.get(_content_key(attr, req))
+        if keys:
+            self._keep(keys.pop(0), res)
 
     def answer(self, ask: Callable[..., list[Any]], kind: str, requests: list[Any]) -> list[Any]:
         """Return the answers to `requests` in order, asking only for those not in the log."""
         contents = [_content_key(kind, request.args) for request in requests]
-        keys = [
-            sha256_of_json([request.task_name, self._versions.get(request.task_name), content])
-            for request, content in zip(requests, contents, strict=True)
-        ]
-        missing = []
-        for key, content, request in zip(keys, contents, requests, strict=True):
+        asked: Counter[int] = Counter()
+        keys: list[str] = []
+        missing: list[tuple[str, Any]] = []
+        for content, request in zip(contents, requests, strict=True):
+            # A task with repeats asks for several answers, which differ where they are drawn.
+            number = asked[id(request)] % request.repeats
+            asked[id(request)] += 1
+            version = self._versions.get(request.task_name)
+            named = [request.task_name, version, content]
+            key = sha256_of_json([*named, number] if number else named)
+            keys.append(key)
             if key not in self._answers:
-                missing.append(request)
-                self._awaited.setdefault(content, set()).add(key)
+                missing.append((key, request))
+                self._awaited.setdefault(content, []).append(key)
         # Processes that share a run are given the last request again until all have as many.
         once = {id(request): key for request, key in zip(requests, keys, strict=True)}
         self.reused += sum(key in self._answers for key in once.values())
@@ -91,8 +98,10 @@ class AnswerLog(CacheHook):  # type: ignore[misc]
             # disable=None: a bar on a terminal, nothing in a log file. The model's own bar is
             # switched off, since it knows neither of this nor of the answers that are reused.
             with tqdm(total=len(missing), desc=kind, unit="request", disable=None) as self._bar:
-                for request, answer in zip(missing, ask(missing, disable_tqdm=True), strict=True):
-                    self.add_partial(kind, request.args, answer)
+                answers = ask([request for _, request in missing], disable_tqdm=True)
+                for (key, _), answer in zip(missing, answers, strict=True):
+                    self._keep(key, answer)
+            self._awaited.clear()
         used = [self._answers[key] for key in once.values()]
         self.served |= {answer["served"] for answer in used if isinstance(answer, dict)}
         self.failed += sum(map(_is_failure, used))
@@ -105,6 +114,8 @@ class AnswerLog(CacheHook):  # type: ignore[misc]
         if key not in self._answers:
             self._answers[key] = answer
             self._append({"key": key, "answer": answer})
+            if self._bar is not None:
+                self._bar.update()
 
     def _append(self, record: dict[str, Any]) -> None:
         self._stream.write(json.dumps(record, ensure_ascii=False) + "\n")
@@ -185,7 +196,8 @@ def is_truncated(lm: LM, kind: str, args: Any) -> bool:
     if encode is None or longest is None or kind == "loglikelihood_rolling":
         return False
     if kind == "generate_until":
-        text, room = args[0], longest - int(args[1].get("max_gen_toks", 0))
+        options = normalize_gen_kwargs(args[1], getattr(lm, "max_gen_toks", 0))
+        text, room = args[0], longest - options["max_gen_toks"]
     else:
         text, room = args[0] + args[1], longest + 1
     # No token is shorter than a byte, but for a few special ones: most texts need no encoding.

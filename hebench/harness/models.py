@@ -4,6 +4,7 @@
 'Baseline: random'
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -124,9 +125,9 @@ def load_local(  # noqa: PLR0913 (each is named at the call)
 ) -> LM:
     """Return lm-eval's model of a folder or Hub id: hf, prefix (shared beginnings) or vllm.
 
-    thinking: what hf and prefix tell the chat template of a model that can think or not; None for
-    nothing. vLLM looks for its device and its batches itself. Raises ConfigError if vLLM is not
-    installed or there is no such device, CheckpointError if the model does not load.
+    thinking: what the chat template of a model that can think or not is told; None for nothing.
+    vLLM looks for its device and its batches itself. Raises ConfigError if vLLM is not installed
+    or there is no such device, CheckpointError if the model does not load.
     """
     local = Path(model).expanduser()
     common = {
@@ -137,10 +138,12 @@ def load_local(  # noqa: PLR0913 (each is named at the call)
     kind = _class_of(backend)
     try:
         with quiet():
-            if backend == "vllm":
-                return kind(**common, batch_size="auto", seed=seed, enable_prefix_caching=True)
             # lm-eval's own `enable_thinking` wants the mark that ends the thinking, too, and cuts
             # there; our metrics know the marks, and samples keep what was thought.
+            if backend == "vllm":
+                served = kind(**common, batch_size="auto", seed=seed, enable_prefix_caching=True)
+                served.enable_thinking = thinking  # it overwrites what its template arguments say
+                return served
             template = {} if thinking is None else {"enable_thinking": thinking}
             found = kind(
                 **common, device=device, batch_size=batch_size, chat_template_args=template
@@ -148,8 +151,9 @@ def load_local(  # noqa: PLR0913 (each is named at the call)
     # transformers and safetensors raise many kinds for a damaged file; each is the user's to mend.
     except Exception as error:
         raise CheckpointError(f"cannot load the model {model}: {one_line(error)}") from error
-    if found.world_size == 1:  # a launcher gives each process its device
-        _require_device(device, str(found.device))
+    # A launcher gives each process a device of its own, of the kind that was asked for.
+    asked = device if found.world_size == 1 else device.partition(":")[0]
+    _require_device(asked, str(found.device))
     return found
 
 
@@ -210,9 +214,20 @@ class BaselineLM(LM):  # type: ignore[misc]
         raise TaskError("a baseline has no likelihood of running text; leave that task out")
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
-        """Return the baseline's text for each request."""
+        """Return the baseline's text for each request; a choice is given by its text."""
         answers = self._by_document(requests)
-        return [str(answers[_document(request)]) for request in requests]
+        return [_text(answers[_document(request)], request.doc) for request in requests]
+
+    @property
+    def tokenizer_name(self) -> str:
+        """There is none; lm-eval asks for its name where prompts are messages."""
+        return "baseline"
+
+    def apply_chat_template(
+        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+    ) -> str:
+        """Return the messages as JSON; nobody reads them."""
+        return json.dumps(chat_history, ensure_ascii=False)
 
     def _by_document(self, requests: list[Any]) -> dict[tuple[str, int], int | str]:
         docs: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
@@ -223,6 +238,10 @@ class BaselineLM(LM):  # type: ignore[misc]
             answers = self._answer(list(by_id.values()), self._seed) or []
             found.update(zip(((task, key) for key in by_id), answers, strict=True))
         return found
+
+
+def _text(answer: int | str, doc: dict[str, Any]) -> str:
+    return answer if isinstance(answer, str) else str(doc["choices"][answer])
 
 
 def _document(request: Any) -> tuple[str, int]:

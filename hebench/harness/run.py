@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
 from lm_eval.api.model import LM
 
-from hebench.errors import ConfigError, HebenchError, TaskError
+from hebench.errors import ConfigError, HebenchError, TaskError, one_line
 from hebench.files import read_jsonl, require_writable, sha256_of_json
 from hebench.harness.answers import ANSWERS_NAME, AnswerLog, resume, settings_of
 from hebench.harness.models import (
@@ -34,6 +35,7 @@ from hebench.metrics import text
 from hebench.records import MANIFEST_NAME, MANIFEST_SCHEMA, Model, RunManifest
 
 TRACKS = ("base", "chat", "thinking")
+DTYPES = ("bfloat16", "float16", "float32", "auto")
 BACKENDS = ("prefix", "hf", "vllm", "openai")
 _PACKAGES = (
     "hebench",
@@ -79,10 +81,13 @@ class EvalConfig:
             raise ConfigError("expected at least one task, found none; name one with --tasks")
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"--limit: expected at least 1 item, found {self.limit}")
-        for name in ("batch_size", "concurrency"):
-            if getattr(self, name) < 1:
+        for name in ("batch_size", "concurrency", "max_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
                 option = name.replace("_", "-")
-                raise ConfigError(f"--{option}: expected at least 1, found {getattr(self, name)}")
+                raise ConfigError(f"--{option}: expected at least 1, found {value}")
+        if self.dtype not in DTYPES:
+            raise ConfigError(f"--dtype: expected {', '.join(DTYPES)}, found {self.dtype!r}")
         if self.track not in TRACKS:
             raise ConfigError(f"--track: expected {', '.join(TRACKS)}, found {self.track!r}")
         if self.backend not in BACKENDS:
@@ -211,7 +216,8 @@ def _device_of(lm: LM, config: EvalConfig) -> str:
 def _answering(lm: LM, identity: Model, log: AnswerLog) -> Model:
     """Return what is known of a model once it has answered."""
     if hasattr(lm, "model") and hasattr(lm.model, "num_parameters"):
-        return replace(identity, parameters=int(lm.model.num_parameters()))
+        dtype = str(lm.model.dtype).removeprefix("torch.")  # which `auto` does not say
+        return replace(identity, parameters=int(lm.model.num_parameters()), dtype=dtype)
     if isinstance(lm, ServedModel):
         # The server may answer under another name than it was asked for: a dated snapshot, say.
         return replace(identity, revision=" ".join(sorted(log.served)) or None)
@@ -336,10 +342,12 @@ def _ask_and_score(
 
         torch.manual_seed(config.seed)
     for task in loaded["tasks"].values():
-        _require_even(lm, task)
+        _require_askable(lm, task, config.limit)
         task.set_fewshot_seed(seed=config.seed)
         if config.max_tokens and task.get_config("output_type") == "generate_until":
             task.set_config("generation_kwargs", {"max_gen_toks": config.max_tokens}, update=True)
+    if config.track != "base":
+        _require_template(lm, config)
     with quiet():
         # Standard errors of means are closed-form; our intervals come from the items anyway.
         results = run_tasks(
@@ -375,16 +383,39 @@ def _ask_and_score(
     return found
 
 
-def _require_even(lm: LM, task: Any) -> None:
-    """Raise ConfigError for running text that several processes would read with stock code.
-
-    They wait for each other there, and one that finds all its answers in the log never comes.
-    """
-    rolling = task.get_config("output_type") == "loglikelihood_rolling"
-    if rolling and lm.world_size > 1 and lm.branches is None:
+def _require_template(lm: LM, config: EvalConfig) -> None:
+    """Raise ConfigError if the model cannot turn messages into a prompt."""
+    try:
+        lm.apply_chat_template([{"role": "user", "content": "?"}])
+    except (ValueError, TypeError, jinja2.TemplateError) as error:
         raise ConfigError(
-            f"{task.config.task} can be asked of this model by one process only, since it shares "
-            "nothing; start hebench without a launcher"
+            f"--track {config.track}: expected a chat template beside the model, found "
+            f"{one_line(error, 120)}; add one, or use --track base"
+        ) from error
+
+
+def _require_askable(lm: LM, task: Any, limit: int | None) -> None:
+    """Raise ConfigError for a task that stock code could not be asked as this run is set up.
+
+    Of several processes that read running text each waits for the others there, and one that finds
+    all its answers in the log never comes; nor may one of them be left without an item. A model of
+    vLLM that thinks scores no given answers.
+    """
+    kind, name = task.get_config("output_type"), task.config.task
+    if kind == "loglikelihood_rolling" and lm.world_size > 1 and lm.branches is None:
+        raise ConfigError(
+            f"{name} can be asked of this model by one process only, since it shares nothing; "
+            "start hebench without a launcher"
+        )
+    if kind != "generate_until" and getattr(lm, "enable_thinking", None):
+        raise ConfigError(
+            f"--track thinking: with --backend vllm expected tasks with free answers, found {name}"
+        )
+    items = min(limit or len(task.eval_docs), len(task.eval_docs))
+    if items < lm.world_size:
+        raise ConfigError(
+            f"{name}: expected an item for each of {lm.world_size} processes, found {items}; "
+            "start fewer"
         )
 
 

@@ -1,6 +1,7 @@
 """`benchmarks/evaluate.py`: a side that fails is a failure, not an empty measurement."""
 
 import contextlib
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,15 @@ def test_a_side_that_fails_ends_its_process_with_its_exit_code(tmp_path: Path) -
         evaluate.measured("ours", JOB, tmp_path)
     assert info.value.code == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_log_likelihood_that_is_no_number_on_one_side_is_a_difference() -> None:
+    def side(*values: str) -> dict[str, Any]:
+        return {"kind": "loglikelihood", "answers": [[[[value, "True"]]] for value in values]}
+
+    assert evaluate.differences(side("-1.5", "nan"), side("-1.25", "nan")) == (0.25, 0, 2)
+    assert evaluate.differences(side("-1.5", "nan"), side("-1.5", "-2.0"))[0] == math.inf
+    assert evaluate.differences(side("-2.0", "-1.5"), side("nan", "-1.5"))[0] == math.inf
 
 
 def test_a_side_that_ends_well_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -270,13 +270,25 @@ def test_answers_longer_than_reckoned_are_put_off_and_go_on(
     assert len([own for own in begun if own > 0]) > 2  # and what was written is not lost
 
 
+PART = rows._part
+
+
+def other_weights(*parts: Any) -> Any:
+    return PART(*parts)[0], PART(*parts)[1] * 0
+
+
+def other_shapes(query: Any, keys: Any, *rest: Any) -> Any:
+    return PART(query, keys[..., 1:], *rest)  # as where what is held is not what is attended to
+
+
+@pytest.mark.parametrize("part", [other_weights, other_shapes])
 def test_attention_that_cannot_be_put_together_goes_the_stock_way(
     pair: Callable[..., tuple[Any, Any]],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    part: Callable[..., Any],
 ) -> None:
-    part = rows._part
-    monkeypatch.setattr(rows, "_part", lambda *rest: (part(*rest)[0], part(*rest)[1] * 0))
+    monkeypatch.setattr(rows, "_part", part)
     stock, ours = pair()
     with caplog.at_level(logging.WARNING, logger="hebench"):
         found = [ours.generate_until(FREE, disable_tqdm=True) for _ in range(2)]
@@ -376,6 +388,58 @@ def test_lack_of_memory_around_a_pass_leaves_no_token_twice(
         needed.append(ours.branches.tokens_needed)
     assert calls[0] >= max(failing) and ours._budget.tokens < budget._CPU_TOKENS
     assert needed[0] == needed[1]
+
+
+def test_lack_of_memory_for_rows_is_answered_by_fewer_at_a_time(
+    pair: Callable[..., tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved, refused = rows._moved, []
+
+    def scarce(states: Any, count: int, slots: int, used: Any) -> Any:
+        if count > 2:
+            refused.append(count)
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
+        return moved(states, count, slots, used)
+
+    stock, ours = pair()
+    assert ours._writes
+    monkeypatch.setattr(budget.Budget, "slots", lambda *_: 10**6)
+    monkeypatch.setattr(rows, "_moved", scarce)
+    found = ours.generate_until(SHARING, disable_tqdm=True)
+    assert found == stock.generate_until(SHARING, disable_tqdm=True)
+    assert refused[:2] == [len(SHARING), len(SHARING) // 2]
+    assert ours._budget.tokens == budget._CPU_TOKENS  # a pass may be as long as before
+
+
+def test_a_row_that_finds_no_memory_waits_and_leaves_nothing(
+    pair: Callable[..., tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add, refused = rows.Rows.add, []
+
+    def scarce(self: Any, path: Any, parts: Any) -> None:
+        states = self._branches.states
+
+        def last(labels: Any) -> Any:  # what the row shares finds room, its own part does not
+            if labels[-1] == path[-1] and len(self._rows) > 1:
+                refused.append(len(self._rows))
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
+            return states(labels)
+
+        before = {node: block.users for node, block in self._blocks.items()}
+        with monkeypatch.context() as patch:
+            patch.setattr(self._branches, "states", last)
+            try:
+                add(self, path, parts)
+            except RuntimeError:
+                assert {node: block.users for node, block in self._blocks.items()} == before
+                raise
+
+    monkeypatch.setattr(decode, "_WORTH_A_BLOCK", 20)
+    monkeypatch.setattr(rows.Rows, "add", scarce)
+    stock, ours = pair()
+    found = ours.generate_until(SHARING, disable_tqdm=True)
+    assert found == stock.generate_until(SHARING, disable_tqdm=True)
+    assert len(refused) > 2
 
 
 def test_half_precision_differs_by_rounding_only(

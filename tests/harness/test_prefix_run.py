@@ -1,15 +1,20 @@
 """`hebench eval` with shared beginnings: the manifest, the answers that are kept, vLLM."""
 
+import importlib.metadata
 import json
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from lm_eval.api.registry import model_registry
+from transformers import AutoTokenizer
 
 from hebench.board.read import read_run
 from hebench.errors import ConfigError
+from hebench.harness import models
 from hebench.harness.answers import AnswerLog
 from hebench.harness.models import identify, load_local, settings_sha256
 from hebench.harness.prefix import PrefixLM, lm
@@ -51,8 +56,8 @@ def test_answers_come_one_by_one_and_end_in_the_log(tiny_model: Path, tmp_path: 
 # ------------------------------------------------------------------------- whose answers they are
 
 
-def request(text: str, task: str = "one") -> Any:
-    return SimpleNamespace(args=(text, " כן"), task_name=task)
+def request(text: str, task: str = "one", repeats: int = 1) -> Any:
+    return SimpleNamespace(args=(text, " כן"), task_name=task, repeats=repeats)
 
 
 def asked(log: AnswerLog, requests: list[Any]) -> list[str]:
@@ -79,6 +84,28 @@ def test_an_answer_serves_the_same_prompt_of_the_same_task_and_version(tmp_path:
     assert asked(changed, first) == ["א", "ב"]
     with pytest.raises(ConfigError, match="dtype = x, and this run has dtype = y"):
         AnswerLog(path, {"dtype": "y"}, versions)
+
+
+def test_answers_that_a_task_asks_for_again_are_kept_one_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    again, once = request("א", repeats=3), request("א", "two")
+    asked_for = [again, again, again, once]
+    drawn = iter(range(100))
+
+    def ask(missing: list[Any], disable_tqdm: bool) -> list[Any]:
+        found = [f"תשובה {next(drawn)}" for _ in missing]
+        log.add_partial("generate_until", missing[0].args, found[0])  # as models do
+        return found
+
+    log = AnswerLog(path, {}, {})
+    found = log.answer(ask, "generate_until", asked_for)
+    log.close()
+    assert len(set(found)) == 4
+    log = AnswerLog(path, {}, {})
+    # The last request again: what keeps several processes in step asks for nothing new.
+    assert log.answer(ask, "generate_until", [*asked_for, once]) == [*found, found[-1]]
+    assert next(drawn) == 4 and log.reused == 2
+    log.close()
 
 
 def test_another_tokenizer_beside_the_same_weights_never_gets_these_answers(
@@ -123,14 +150,42 @@ def test_the_first_process_gathers_the_answers_of_all(tmp_path: Path) -> None:
 # -------------------------------------------------------------------------------------- backends
 
 
-def test_vllm_is_lm_evals_own_with_its_prefix_cache(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By contract: the arguments that lm-eval 0.4.13's class takes; vLLM itself is not run."""
+@pytest.fixture
+def engines(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """A package vllm whose engine only keeps what it was made with, around lm-eval's own class."""
     made: list[dict[str, Any]] = []
-    module = ModuleType("lm_eval.models.vllm_causallms")
-    module.VLLM = lambda **options: made.append(options) or "the model"  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, module.__name__, module)
+    contents: dict[str, dict[str, Any]] = {
+        "vllm": {
+            "LLM": lambda **options: made.append(options),
+            "SamplingParams": dict,
+            "TokensPrompt": dict,
+        },
+        "vllm.lora": {},
+        "vllm.lora.request": {"LoRARequest": None},
+        "vllm.tokenizers": {"get_tokenizer": lambda name, **_: AutoTokenizer.from_pretrained(name)},
+    }
+    for name, content in contents.items():
+        module = ModuleType(name)
+        module.__spec__ = ModuleSpec(name, None)
+        vars(module).update(content)
+        monkeypatch.setitem(sys.modules, name, module)
+    version = importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: "0.8.0" if name == "vllm" else version(name)
+    )
+    monkeypatch.setitem(sys.modules, "lm_eval.models.vllm_causallms", None)  # gone afterwards
+    del sys.modules["lm_eval.models.vllm_causallms"]
+    monkeypatch.setattr(model_registry, "_objs", dict(model_registry._objs))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("thinking", "end"), [(None, "?"), (False, "<think></think>"), (True, "<think>")]
+)
+def test_vllm_is_lm_evals_own_with_its_prefix_cache_and_told_whether_to_think(
+    tiny_model: Path, engines: list[dict[str, Any]], thinking: bool | None, end: str
+) -> None:
+    """By contract: lm-eval 0.4.13's class without an engine; vLLM itself is not run."""
     identity = identify(str(tiny_model), name=None, revision=None, dtype="bfloat16")
     found = load_local(
         str(tiny_model),
@@ -140,18 +195,25 @@ def test_vllm_is_lm_evals_own_with_its_prefix_cache(
         device="cuda",
         batch_size=8,
         seed=7,
+        thinking=thinking,
     )
-    assert found == "the model"
-    assert made == [
-        {
-            "pretrained": str(tiny_model),
-            "revision": "main",
-            "dtype": "bfloat16",
-            "batch_size": "auto",
-            "seed": 7,
-            "enable_prefix_caching": True,
-        }
-    ]
+    (options,) = engines
+    expected = {"model": str(tiny_model), "dtype": "bfloat16", "seed": 7}
+    assert options | expected | {"enable_prefix_caching": True} == options
+    found.tokenizer.chat_template = (
+        "{{ messages[-1].content }}{% if enable_thinking %}<think>"
+        "{% elif enable_thinking is false %}<think></think>{% endif %}"
+    )
+    assert found.apply_chat_template([{"role": "user", "content": "?"}]).endswith(end)
+    assert ("<think>" in end) == (thinking is not None)
+
+
+def test_vllm_that_thinks_is_not_asked_to_score_answers(
+    tiny_model: Path, tmp_path: Path, engines: list[dict[str, Any]]
+) -> None:
+    with pytest.raises(ConfigError, match="free answers, found hebench_mini_sentiment"):
+        evaluate(config(tiny_model, tmp_path, backend="vllm", track="thinking"))
+    assert len(engines) == 1
 
 
 def test_vllm_that_is_not_installed_is_one_line(
@@ -161,6 +223,21 @@ def test_vllm_that_is_not_installed_is_one_line(
     with pytest.raises(ConfigError, match="--backend vllm needs the vllm package") as info:
         evaluate(config(tiny_model, tmp_path, backend="vllm"))
     assert "\n" not in str(info.value)
+
+
+@pytest.mark.parametrize(("asked", "right"), [("cuda", True), ("cuda:0", True), ("cpu", False)])
+def test_a_launcher_gives_devices_of_the_kind_that_was_asked_for(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, asked: str, right: bool
+) -> None:
+    started = SimpleNamespace(world_size=2, device="cuda:1")
+    monkeypatch.setattr(models, "_class_of", lambda _: lambda **_: started)
+    identity = identify(str(tiny_model), name=None, revision=None, dtype="float32")
+    options = {"backend": "prefix", "dtype": "float32", "batch_size": 2, "seed": 0}
+    if right:
+        assert load_local(str(tiny_model), identity, device=asked, **options) is started
+        return
+    with pytest.raises(ConfigError, match="such as cuda:1, found cpu"):
+        load_local(str(tiny_model), identity, device=asked, **options)
 
 
 def test_only_the_shared_backend_builds_the_model_that_shares(tiny_model: Path) -> None:

@@ -5,6 +5,7 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from hebench.board.read import read_run
 from hebench.errors import CheckpointError, ConfigError, DataError, TaskError
 from hebench.files import read_jsonl
-from hebench.harness.answers import ANSWERS_NAME, AnswerLog
+from hebench.harness.answers import ANSWERS_NAME, AnswerLog, is_truncated
 from hebench.harness.prefix import lm as prefix_lm
 from hebench.harness.run import EvalConfig, evaluate
 from hebench.harness.tasks import load_tasks
@@ -183,6 +184,23 @@ def test_a_prompt_beyond_the_context_is_counted(tmp_path: Path) -> None:
     assert manifest.requests_truncated == manifest.requests == 8
 
 
+@pytest.mark.parametrize(
+    ("options", "cut"),
+    [({}, True), ({"max_gen_toks": 200}, False), ({"max_new_tokens": 230}, True)],
+)
+def test_room_for_the_answer_counts_as_the_model_counts_it(
+    options: dict[str, Any], cut: bool
+) -> None:
+    lm = SimpleNamespace(max_length=300, max_gen_toks=256, tok_encode=lambda text: text.split())
+    assert is_truncated(lm, "generate_until", ("מילה " * 80, options)) == cut
+
+
+def test_the_type_that_was_loaded_is_recorded(tiny_model: Path, tmp_path: Path) -> None:
+    manifest = evaluate(config(tiny_model, tmp_path, limit=1, dtype="auto"))
+    assert manifest.model.dtype == "float32"
+    assert evaluate(config(tiny_model, tmp_path, limit=1, dtype="auto")) == manifest
+
+
 def test_a_model_that_returns_no_number_is_counted_not_scored(tmp_path: Path) -> None:
     import torch
     from safetensors.torch import load_file, save_file
@@ -232,6 +250,8 @@ def test_a_folder_that_is_not_a_model_is_one_line(tiny_model: Path, tmp_path: Pa
         ({"tasks": ()}, "at least one task"),
         ({"limit": 0}, "at least 1 item"),
         ({"batch_size": 0}, "at least 1"),
+        ({"max_tokens": -3}, "--max-tokens: expected at least 1, found -3"),
+        ({"dtype": "bf16"}, "--dtype: expected bfloat16, float16, float32, auto, found 'bf16'"),
     ],
 )
 def test_values_that_mean_nothing_are_refused(
@@ -280,6 +300,27 @@ def test_processes_that_would_wait_for_each_other_are_refused(
         evaluate(config(tiny_model, tmp_path / "run", tasks=("hebench_bpb",), text=str(text)))
 
 
+def test_processes_that_would_have_no_item_are_refused(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefix_lm.PrefixLM, "world_size", 2)
+    with pytest.raises(ConfigError, match="hebench_mini_.*: expected an item for each of 2 proc"):
+        evaluate(config(tiny_model, tmp_path / "run", limit=1))
+
+
+def test_the_chat_track_needs_a_template_that_works(tiny_model: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    chat = {"track": "chat", "tasks": ("hebench_mini_chat_math",)}
+    with pytest.raises(ConfigError, match="--track chat: expected a chat template .* is not set"):
+        evaluate(config(model, tmp_path / "none", **chat))
+    for number, template in enumerate(("{{ raise_exception('no users') }}", "{{ messages")):
+        (model / "chat_template.jinja").write_text(template, encoding="utf-8")
+        with pytest.raises(ConfigError, match="add one, or use --track base") as info:
+            evaluate(config(model, tmp_path / str(number), **chat))
+        assert "\n" not in str(info.value)
+
+
 def test_the_thinking_track_tells_the_template_so(tiny_model: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(tiny_model, model)
@@ -303,7 +344,7 @@ def test_the_thinking_track_tells_the_template_so(tiny_model: Path, tmp_path: Pa
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_any_work() -> None:
-    with pytest.raises(ConfigError, match="cannot write to /proc/hebench.*--out"):
+    with pytest.raises(ConfigError, match="cannot write to /proc/hebench.*choose another folder"):
         evaluate(config("baseline:random", Path("/proc/hebench")))
 
 
@@ -345,6 +386,21 @@ def test_a_baseline_answers_alike_whatever_the_folder_holds(
     assert scores(grown) == scores(whole)
     assert second.requests == first.requests >= 16 and second.requests_reused == 0
     assert evaluate(replace(start, out=grown)) == second
+
+
+def test_a_baseline_names_its_choice_where_answers_are_free(tmp_path: Path) -> None:
+    """As on the tasks that score given choices; the same items are asked in both forms."""
+    names = ("sentiment", "nli", "trivia", "winograd")
+    closed = tuple(f"hebench_mini_{name}" for name in names)
+    free = tuple(f"hebench_mini_chat_{name}" for name in names)
+    for kind in ("random", "most_frequent"):
+        start = EvalConfig(model=f"baseline:{kind}", tasks=closed, out=tmp_path / kind)
+        evaluate(start)
+        out = tmp_path / f"{kind}-chat"
+        manifest = evaluate(replace(start, tasks=free, out=out, track="chat"))
+        assert manifest.track == "chat" and manifest.backend == "baseline"
+        assert list(scores(out).values()) == list(scores(tmp_path / kind).values())
+        assert all(task.metrics["unparseable"] == 0 for task in read_run(out).tasks.values())
 
 
 def test_a_baseline_needs_no_device(tmp_path: Path) -> None:

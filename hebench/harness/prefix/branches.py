@@ -280,7 +280,7 @@ def branched(model: Any) -> Branches | str:
         else:
             return f"the cache of a {type(layer).__name__} cannot be branched"
     found = Branches(model, window, windows)
-    return _disagreement(found, model) or found
+    return disagreement(lambda: _agrees(found, model)) or found
 
 
 def _turns_by_length(model: Any) -> bool:
@@ -290,16 +290,16 @@ def _turns_by_length(model: Any) -> bool:
     return any("dynamic" in kind or "longrope" in kind for kind in kinds)
 
 
-def _disagreement(branches: Branches, model: Any) -> str | None:
+def disagreement(agrees: Callable[[], bool]) -> str | None:
     """Return how a model fails to read a small tree as it should, or None if it does not fail."""
     try:
-        agrees = _agrees(branches, model)
+        alike = agrees()
     # Models miss many things in many ways, a mask of their own kind say; each is a reason.
     except Exception as error:
         if isinstance(error, RuntimeError) and is_lack_of_memory(error):
             raise
         return f"it does not read a small tree: {type(error).__name__}: {one_line(error)}"
-    return None if agrees else "its answers to a small tree are not its own"
+    return None if alike else "its answers to a small tree are not its own"
 
 
 def _agrees(branches: Branches, model: Any) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hebench.harness.prefix.branches import Branches
-from hebench.harness.prefix.budget import Budget
+from hebench.harness.prefix.budget import Budget, is_lack_of_memory
 from hebench.harness.prefix.guesses import Guesses, worth_reading
 from hebench.harness.prefix.rows import Part, Rows
 from hebench.harness.prefix.tree import Ints, Tree, build
@@ -178,19 +178,44 @@ class _Decoder:
                 break
             self._waiting.pop()
             new.append(row)
-        rows = [*self._rows, *new]
-        self._states.reserve(len(rows), self._held(rows, answer)[0])
+        new = self._with_room(new, answer)
         stop = new[-1].label + 1 if new else self._read
         while self._read < stop:
             self._read, best = self._budget.attempt(partial(self._prefill, new, stop))
             for row, token in best:
                 self._append(row, token)
                 if not row.done:
-                    self._states.add(row.path, row.parts)
-                    self._rows.append(row)
+                    self._add(row)
             self._branches.keep(np.array([self._read]))
         self._full = len(self._rows)
         yield from (self._finished(row) for row in new if row.done)
+
+    def _with_room(self, new: list[_Row], answer: int) -> list[_Row]:
+        """Return the new rows that room was taken for: half of them after each lack of memory."""
+        while new:
+            rows = [*self._rows, *new]
+            try:
+                self._states.reserve(len(rows), self._held(rows, answer)[0])
+            except RuntimeError as error:
+                if len(rows) == 1 or not is_lack_of_memory(error):
+                    raise
+            else:
+                break
+            kept = len(new) // 2
+            self._waiting += [row.place for row in reversed(new[kept:])]
+            new = new[:kept]
+        return new
+
+    def _add(self, row: _Row) -> None:
+        """Write on in a row, too, or put it off where memory has room for the others only."""
+        try:
+            self._states.add(row.path, row.parts)
+        except RuntimeError as error:
+            if not self._rows or not is_lack_of_memory(error):
+                raise
+            self.postponed[self._prompts[row.place]] = row.own
+        else:
+            self._rows.append(row)
 
     def _postpone(self) -> None:
         """Put off the rows with the shortest answers where all together grew out of their room."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from hebench.harness.prefix.branches import Branches
+from hebench.harness.prefix.branches import Branches, disagreement
 from hebench.harness.prefix.tree import Ints
 
 _PROBE, _PROBED = 12, 3  # tokens of a block and of each of two rows to try a model; read as rows
@@ -81,21 +81,24 @@ class Rows:
         """Take room for so many rows of so many slots, or for more where more are in use."""
         used = len(self._rows), int(self.lengths.max(initial=0))
         room = max(rows, used[0]), max(slots, used[1])
+        # For want of memory some layers may keep the room that they had.
+        self._room = min(room[0], self._room[0]), min(room[1], self._room[1])
         for layer in self._cache.layers:
             layer.reserve(*room, used)
-        self._room = room  # last: for want of memory some layers may lack it
+        self._room = room
 
     def add(self, path: Ints, parts: Sequence[Part]) -> None:
         """Keep as a further row what the reader of prompts has read of the nodes `path`.
 
-        parts: the places of the path that make a block each; what follows is the row's own.
+        parts: the places of the path that make a block each; what follows is the row's own. Where
+        memory lacks, nothing of it is kept.
         """
         nodes = tuple(int(path[stop - 1]) for _, stop in parts)
-        for node, (start, stop) in zip(nodes, parts, strict=True):
-            if node not in self._blocks:
-                states = self._branches.states(path[start:stop])
-                self._blocks[node] = _Block(states=states, start=start)
-            self._blocks[node].users += 1
+        blocks = {
+            node: _Block(states=self._branches.states(path[start:stop]), start=start)
+            for node, (start, stop) in zip(nodes, parts, strict=True)
+            if node not in self._blocks
+        }
         start = parts[-1][1] if parts else 0
         row, used = len(self._rows), len(path) - start
         if row >= self._room[0] or used >= self._room[1]:
@@ -103,6 +106,9 @@ class Rows:
         states = self._branches.states(path[start:])
         for layer, (keys, values) in zip(self._cache.layers, states, strict=True):
             layer.keys[row, :, :used], layer.values[row, :, :used] = keys, values
+        self._blocks |= blocks
+        for node in nodes:
+            self._blocks[node].users += 1
         self._rows.append(_Row(blocks=nodes, start=start))
         self.lengths = np.append(self.lengths, used)
 
@@ -228,21 +234,26 @@ def can_write(branches: Branches) -> bool:
     """Return whether two rows that share a block are read as the reader of prompts reads them."""
     if not branches.folded:  # attention of its own kind cannot be put together from parts
         return False
+    needed = branches.tokens_needed
+    failed = disagreement(lambda: _agree(branches))
+    branches.clear()
+    branches.tokens_needed = needed
+    return failed is None
+
+
+def _agree(branches: Branches) -> bool:
     tokens = np.arange(3 * _PROBE) * 7919 % branches.vocabulary
     nodes, ends = np.arange(3 * _PROBE), np.full(3 * _PROBE, 3 * _PROBE)
     ends[_PROBE : 2 * _PROBE] = 2 * _PROBE
     places = np.concatenate([np.arange(2 * _PROBE), np.arange(_PROBE, 2 * _PROBE)])
     paths = nodes[: 2 * _PROBE], np.concatenate([nodes[:_PROBE], nodes[2 * _PROBE :]])
     late = np.concatenate([path[-_PROBED:] for path in paths])
-    needed = branches.tokens_needed
     branches.clear()
     expected = branches.read(tokens, places, nodes, ends, late)
     rows = Rows(branches)
     for path in paths:
         rows.add(path[:-_PROBED], [(0, _PROBE)])
     found = rows.read(0, [tokens[path[-_PROBED:]].tolist() for path in paths])
-    branches.clear()
-    branches.tokens_needed = needed
     return branches.alike(found, expected)
 
 
