@@ -171,7 +171,7 @@ def _shares(title: str, rows: Sequence[ShareSummary]) -> list[str]:
 def _ranking(title: str, ranking: Ranking) -> list[str]:
     rows = [
         (
-            f"{row.rank_low}-{row.rank_high}",
+            row.ranks,
             row.model,
             f"{_percent(row.win_rate)} [{_percent(row.low)}, {_percent(row.high)}]",
             _percent(row.tie),

@@ -238,7 +238,8 @@ def evidence_json(found: Collected) -> str:
     """Return what people's votes say of each model, for choosing a checkpoint by them.
 
     Strengths are logs with mean 0, win rates in [0, 1]; bounds are of 95 % intervals clustered
-    by rater. Raises DataError for a study that is open, is not about pairs, or has no vote.
+    by rater. A model that nobody judged against another has neither rate nor rank: null.
+    Raises DataError for a study that is open, is not about pairs, or has no vote.
     """
     _require_closed(found)
     ranking = rank(found.counted()) if found.study.paired else None

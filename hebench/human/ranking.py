@@ -31,8 +31,8 @@ class RankedModel:
     strength: float  # log, mean 0
     strength_low: float
     strength_high: float
-    rank_low: int
-    rank_high: int
+    rank_low: int | None  # None without rivals, as nobody judged it against another
+    rank_high: int | None
     p_best: float | None  # None with a single rater
     votes: int
     win: float
@@ -41,6 +41,11 @@ class RankedModel:
     both_good: float
     both_bad: float
     cannot_judge: float
+
+    @property
+    def ranks(self) -> str:
+        """Return the ranks that it may have, such as `1-2`; a dash without rivals."""
+        return "-" if self.rank_low is None else f"{self.rank_low}-{self.rank_high}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +113,7 @@ def rank(
     rows, groups = [], []
     for group in sorted(found.components, key=len, reverse=True):
         low, high, best = ranks_of(found, group)
+        alone = len(group) == 1
         ranked = [
             RankedModel(
                 model=models[m],
@@ -117,8 +123,8 @@ def rank(
                 strength=float(found.strengths[m]),
                 strength_low=float(found.low[m]),
                 strength_high=float(found.high[m]),
-                rank_low=low[i],
-                rank_high=high[i],
+                rank_low=None if alone else low[i],
+                rank_high=None if alone else high[i],
                 p_best=best[i],
                 votes=int(counts.votes[m]),
                 **{share: float(values[m]) for share, values in counts.shares.items()},

@@ -217,7 +217,9 @@ def _stop(found: Collected, ranking: Ranking | None, axes: Sequence[AxisSummary]
     if rule.rule == "precision" and rule.half_width is not None:
         bounds = [(row.low, row.high) for row in (ranking.rows if ranking else ())]
         bounds += [(row.low, row.high) for axis in axes for row in axis.rows]
-        widest = max(((high - low) / 2 for low, high in bounds), default=math.inf)
+        halves = [(high - low) / 2 for low, high in bounds]
+        # One that is not known yet, NaN, is as wide as can be.
+        widest = max((math.inf if math.isnan(h) else h for h in halves), default=math.inf)
         words = f"widest half interval {widest:.3f}, to stop at {rule.half_width:g}"
         return StopState(reached=widest <= rule.half_width, words=words)
     done = sum(vote.kind == "main" for vote in found.votes if not {*LATE} & {*vote.excluded})

@@ -9,9 +9,9 @@
 Every item's score stands in the line, since two checkpoints are compared item by item; lines of
 before there were `answers` have none. Lines are appended whole and under a lock, so that a callback
 and several watchers can share a file. Two lines of the same weights are one evaluation with the
-tasks of both, of a task in both the later scores; where the weights are others, the later line
-counts. Half a line at the end, which only a power cut can leave, counts as nothing and gives way to
-the next line.
+tasks of both, of a task in both the later scores; where the weights are others, as of a training
+that went on from an earlier checkpoint and passed a step again, the later line counts. Half a line
+at the end, which only a power cut can leave, counts as nothing and gives way to the next line.
 
     >>> log = read_log(Path("runs/he/selection.jsonl"))
     >>> [(entry.step, round(entry.score, 3)) for entry in log]
@@ -150,6 +150,9 @@ def _joined(before: Evaluated, entry: Evaluated) -> Evaluated:
     ):
         if one and other and one != other:
             return entry
+    # In memory a model is asked before it is saved: what was saved before is an earlier pass's.
+    if before.settings.get("mark") and not entry.settings.get("mark"):
+        return entry
     tasks = {**before.tasks, **entry.tasks}
     # Other items of a task took the place of those that were asked then.
     whole = all(tasks[name].signature == task.signature for name, task in before.tasks.items())

@@ -11,7 +11,8 @@ paper: DictaLM 2.0's (arXiv 2407.07080): of the last 10,000 steps the 10 checkpo
     loss, and of these the highest mean.
 constraint: `confident` among the checkpoints whose guard tasks (English, say) have not fallen
     by more than `max_fall` below those of the first checkpoint, with one-sided confidence.
-votes: what people preferred; where they could not tell, the highest smoothed score.
+votes: what people preferred; where they could not tell, the highest smoothed score. Never a
+    checkpoint that nobody judged.
 
 Where no checkpoint is above chance on a task of choices, its margin (see `hebench.selection.items`)
 stands in for its score, if the measure is `auto`. Not its answer: that also rises with what has
@@ -303,13 +304,14 @@ def _preferred(table: Table, config: SelectConfig, reasons: list[str]) -> NDArra
 
 
 def read_evidence(path: Path) -> dict[str, int]:
-    """Return the best rank that each model of a study may have, by name.
+    """Return the best rank that each judged model of a study may have, by name.
 
     path: the evidence of `hebench human export`. Raises DataError if it is not that.
     """
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
-        return {str(row["model"]): int(row["rank_low"]) for row in content["models"]}
+        ranks = {str(row["model"]): row["rank_low"] for row in content["models"]}
+        return {model: int(rank) for model, rank in ranks.items() if rank is not None}
     except OSError as error:
         raise DataError(f"{path}: expected evidence of votes, found {error.strerror}") from error
     except (ValueError, TypeError, KeyError) as error:

@@ -179,11 +179,13 @@ def votes_needed(found: Strengths, *, power: float = 0.8) -> Needed:
         return Needed(votes=None, raters=None, reason="no interval to narrow")
     leader, second = np.argsort(-found.strengths)[:2]
     gap = float(found.strengths[leader] - found.strengths[second])
-    error = math.sqrt(float(found.difference_variances[leader, second]))
-    if gap > stats.t.ppf(0.5 + found.level / 2, found.dof) * error:
-        return Needed(votes=0, raters=0, reason=None)
     if gap < 1e-6:
         return Needed(votes=None, raters=None, reason="the first two are level")
+    error = math.sqrt(float(found.difference_variances[leader, second]))
+    if error == 0:  # each rater balances out alike: no certainty, see `votes.ranks_of`
+        return Needed(votes=None, raters=None, reason="no interval to narrow")
+    if gap > stats.t.ppf(0.5 + found.level / 2, found.dof) * error:
+        return Needed(votes=0, raters=0, reason=None)
     growth = ((_quantile(0.5 + found.level / 2) + _quantile(power)) * error / gap) ** 2
     more = max(growth - 1, 1 / found.votes)
     return Needed(

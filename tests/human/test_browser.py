@@ -200,6 +200,71 @@ def test_a_connection_that_returns_while_a_request_still_fails_is_used_at_once(
     wait_for_votes(tab, site, 1)
 
 
+def test_what_was_done_though_its_answer_broke_off_is_done_once(site: Served, tab: Page) -> None:
+    enter(tab, site)
+    tab.evaluate(
+        """() => {
+            const send = fetch, broken = new Set();
+            window.setTimeout = () => 0;  // no second try by the clock
+            window.fetch = async (path, ...rest) => {
+                const answer = await send(path, ...rest);
+                if (!broken.has(path)) answer.json = () => Promise.reject(new TypeError("lost"));
+                broken.add(path);
+                return answer;
+            };
+        }"""
+    )
+    tab.keyboard.press("Digit1")
+    expect(tab.locator("#notice")).to_contain_text("הצבעה אחת ממתינה")
+    assert len(votes(site)) == 1
+    tab.evaluate("dispatchEvent(new Event('online'))")
+    expect(tab.locator("#notice")).to_be_hidden()
+    last = vote(tab, "Digit2")
+    wait_for_votes(tab, site, 2)
+    tab.keyboard.press("KeyZ")
+    expect(tab.locator("#notice")).to_contain_text("דרוש חיבור")
+    wait_for_votes(tab, site, 1)
+    tab.keyboard.press("KeyZ")
+    expect(tab.locator("[data-slot]")).to_have_attribute("data-slot", last)
+    assert len(votes(site)) == 1, "the vote before it stands"
+
+
+def test_a_page_that_was_taken_back_stays_while_others_are_asked_for(
+    site: Served, tab: Page
+) -> None:
+    enter(tab, site)
+    tab.evaluate(
+        """() => {
+            const send = fetch, held = new Promise((go) => (window.release = () => go()));
+            window.fetch = async (path, ...rest) => {
+                if (path === "/claim") await held;
+                return send(path, ...rest);
+            };
+        }"""
+    )
+    while not tab.locator("[aria-busy]").count():
+        tab.keyboard.press("Digit1")
+        tab.wait_for_timeout(50)
+    tab.keyboard.press("KeyZ")
+    tab.locator("[data-slot]").wait_for()
+    taken = slot(tab)
+    tab.evaluate("release()")
+    expect(tab.locator("#item")).not_to_have_attribute("aria-busy", "true")
+    tab.wait_for_timeout(200)
+    assert slot(tab) == taken
+
+
+def test_a_double_click_is_one_vote(tmp_path: Path, tab: Page) -> None:
+    with served(tmp_path, texts=("קצר",) * 3) as site:  # pages that look alike
+        enter(tab, site)
+        tab.locator("button.first").dblclick()
+        wait_for_votes(tab, site, 1)
+        tab.wait_for_timeout(200)
+        assert len(votes(site)) == 1
+        vote(tab, "Digit1")
+        wait_for_votes(tab, site, 2)
+
+
 def test_the_owner_watches_closes_and_downloads(
     site: Served, tab: Page, context: BrowserContext
 ) -> None:

@@ -193,16 +193,19 @@ def test_evidence_of_one_rater_has_no_interval_and_is_still_json() -> None:
     assert "one_cluster" in evidence["notes"]
 
 
-def test_evidence_of_a_model_that_nobody_could_judge_is_still_json(tmp_path: Path) -> None:
+def test_evidence_has_no_rank_for_a_model_that_nobody_could_judge(tmp_path: Path) -> None:
     votes = simulated({"aleph": 1.0, "bet": 0.0})
     unjudged = {"models": ("bet", "gimel"), "answer": {"outcome": "cannot_judge"}}
     votes.append({"item": "i", "rater": "r-0"} | unjudged)
+    collected = made_collected(votes)
+    assert "| - | gimel | - [-, -] |" in study_card(collected, study_results(collected))
     path = tmp_path / "evidence.json"
-    path.write_text(evidence_json(made_collected(votes)), encoding="utf-8")
+    path.write_text(evidence_json(collected), encoding="utf-8")
     found = {row["model"]: row for row in json.loads(path.read_text("utf-8"))["models"]}
     assert found["gimel"]["win_rate"] is None
     assert found["gimel"]["win_rate_low"] is None and found["gimel"]["win_rate_high"] is None
-    assert read_evidence(path)["aleph"] == 1
+    assert found["gimel"]["rank_low"] is None and found["gimel"]["rank_high"] is None
+    assert read_evidence(path) == {"aleph": 1, "bet": 2}
 
 
 REVIEW = [

@@ -216,6 +216,18 @@ def test_the_declared_rule_says_when_to_stop(stop: Stop, reached: bool) -> None:
     assert study_results(made_collected(votes, stop=stop)).stop.reached is reached
 
 
+def test_precision_is_not_reached_while_a_model_was_not_judged() -> None:
+    votes = [pair(f"i-{n}", f"r-{n % 4}", ("first", "second")[n % 2]) for n in range(8)]
+    votes.append(pair("j", "r-0", "cannot_judge") | {"models": ("aleph", "gimel")})
+    stop = Stop(rule="precision", half_width=0.6)
+    found = study_results(made_collected(votes, stop=stop))
+    assert (found.stop.reached, found.stop.words.split(",")[0]) == (
+        False,
+        "widest half interval inf",
+    )
+    assert found.ranking and [row.ranks for row in found.ranking.rows][-1] == "-"
+
+
 def test_late_votes_are_not_among_those_that_a_rule_waits_for() -> None:
     votes = [pair("i", "r", "first"), pair("j", "s", "second", excluded=("after_stop",))]
     found = study_results(made_collected(votes, stop=Stop(rule="votes", votes=2)))

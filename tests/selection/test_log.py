@@ -131,6 +131,17 @@ def test_lines_of_other_weights_are_not_mixed(tmp_path: Path, other: dict[str, s
     assert list(found.tasks) == ["b"] and len(found.all_settings) == 1
 
 
+def test_what_is_asked_in_memory_is_of_another_pass_than_what_was_saved_before(
+    tmp_path: Path,
+) -> None:
+    """Training that goes on from an earlier checkpoint comes to the same steps again."""
+    path = tmp_path / "selection.jsonl"
+    append(path, _of_tasks("a", 1.0, asked="1", mark="m"))
+    append(path, _of_tasks("b", 1.0, asked="2", mark=None))
+    (found,) = read_log(path)
+    assert list(found.tasks) == ["b"] and len(found.all_settings) == 1
+
+
 def test_items_whose_place_others_took_count_as_not_asked(tmp_path: Path) -> None:
     path = tmp_path / "selection.jsonl"
     append(path, _of_tasks("ab", 0.5, asked="two items"))

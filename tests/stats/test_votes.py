@@ -1,5 +1,5 @@
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import choix
 import evalica
@@ -399,6 +399,30 @@ def test_votes_needed_are_none_more_once_the_first_two_differ() -> None:
     assert votes_needed(level).reason == "the first two are level"
     apart = fit([0, 2], [1, 3], [0, 0], ["a", "b"], models=4)
     assert votes_needed(apart).reason == "no interval to narrow"
+
+
+def test_a_difference_without_any_variance_is_not_told_apart() -> None:
+    """Two models that each rater finds level, against a third that raters judge differently."""
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        rows = [(a, b, won, r) for r in range(4) for a, b in ((0, 1), (1, 0)) for won in (0, 1)]
+        for rater in range(4):
+            for won in generator.integers(0, 2, 3).tolist():
+                rows += [(own, 2, won, rater) for own in (0, 1)]
+                rows += [(2, own, 1 - won, rater) for own in (0, 1)]
+        first, second, outcome, raters = zip(*rows, strict=True)
+        three = fit(first, second, outcome, raters, models=3)
+        for pair in ([0, 1], [1, 0]):
+            covariance = three.covariance[np.ix_(pair, pair)]
+            two = replace(
+                three,
+                strengths=three.strengths[pair],
+                covariance=covariance,
+                components=((0, 1),),
+            )
+            assert votes_needed(two).reason == "the first two are level"
+            apart = replace(two, strengths=np.array([0.5, -0.5]), covariance=0 * covariance)
+            assert votes_needed(apart).reason == "no interval to narrow"
 
 
 def test_planned_votes_find_the_difference_as_often_as_planned() -> None:

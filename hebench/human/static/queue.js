@@ -51,19 +51,20 @@ export function openQueue(name, token, changed) {
     clearTimeout(timer);
     for (let entry; (entry = waiting()[0]);) {
       tell("sending");
-      let answer;
-      try {
+      let answer, receipt, unknown;
+      try { // an answer may break off as a request may, or be another server's on the way
         answer = await post("/vote", entry.body, token);
+        receipt = answer.ok && (await answer.json());
+        unknown = await needsLink(answer);
       } catch {
         return again("offline");
       }
       if (answer.ok) {
-        const receipt = await answer.json();
         drop(entry.id);
         wait = FIRST_WAIT;
         tell("sending", receipt);
       } else if (answer.status >= 500 || NOT_NOW.includes(answer.status)) return again("busy");
-      else if (await needsLink(answer)) return tell("signed_out");
+      else if (unknown) return tell("signed_out");
       else keep({ ...entry, refused: answer.status });
     }
     tell("idle");
@@ -96,7 +97,7 @@ export function openQueue(name, token, changed) {
     },
     // The latest vote that is still here, taken back; nothing if all are sent.
     async takeBack() {
-      await running;
+      while (running) await running;
       const last = waiting().at(-1);
       if (last) drop(last.id);
       tell(state);

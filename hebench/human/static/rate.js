@@ -81,15 +81,15 @@ function showMessage(html) {
 
 async function claim() {
   const before = receipts, quiet = queue.idle();
-  let answer;
+  let found;
   try {
     const held = ahead.map((page) => ["held", page.slot]);
-    answer = await post("/claim", [["ahead", "yes"], ...held], item.dataset.token);
+    const answer = await post("/claim", [["ahead", "yes"], ...held], item.dataset.token);
+    if (!answer.ok) return;
+    found = await answer.json();
   } catch {
     return;
   }
-  if (!answer.ok) return;
-  const found = await answer.json();
   message = found.message;
   const held = new Set([...queue.waiting().map((entry) => entry.slot), ...done, slotShown()]);
   const known = new Map(ahead.map((page) => [page.slot, page]));
@@ -106,13 +106,20 @@ function refill() {
   return claiming;
 }
 
+// Asks for pages once the server has all votes: a question on its way may be older than they are.
+async function refillAfterVotes() {
+  await queue.flush();
+  await claiming;
+  await refill();
+}
+
 async function next() {
   if (!ahead.length) {
     item.replaceChildren();
     item.setAttribute("aria-busy", "true");
-    await queue.flush();
-    await refill();
+    await refillAfterVotes();
     item.removeAttribute("aria-busy");
+    if (slotShown()) return; // one that was taken back, or found by looking again, meanwhile
   }
   const page = ahead.shift();
   if (page) show(page);
@@ -123,8 +130,7 @@ async function next() {
 // Where there was nothing to do, look again: others gave pages back, or the connection is here.
 async function lookAgain() {
   if (slotShown()) return;
-  await queue.flush();
-  await refill();
+  await refillAfterVotes();
   if (ahead.length && !slotShown()) next();
 }
 
@@ -171,6 +177,7 @@ function cast(form, button) {
   }
   drafts.drop(form);
   done.add(slot);
+  unheard = null;
   setProgress(answered, total);
   find("spoken").textContent = say("saved");
   queue.flush().then(() => ahead.length < 3 && refill());
@@ -184,14 +191,19 @@ function plainly(form, button) {
   form.submit();
 }
 
+let unheard = null; // the id of a taking back whose answer never came: asked again, it is the same
+
 async function undo() {
   const last = await queue.takeBack();
   let page = last && { slot: last.slot, html: seen.get(last.slot) };
   if (!last) {
+    const id = unheard ?? uuid();
+    unheard = null;
     try {
-      const answer = await post("/undo", { id: uuid() }, item.dataset.token);
+      const answer = await post("/undo", { id }, item.dataset.token);
       page = answer.ok && (await answer.json()).page;
     } catch {
+      unheard = id;
       notice.textContent = say("undo_offline");
       notice.hidden = false;
       return;
@@ -235,6 +247,12 @@ if (item) {
     event.preventDefault();
     cast(event.target, event.submitter);
   });
+  // The second click of a double one would fall on the next page.
+  for (const kind of ["mousedown", "click"]) {
+    item.addEventListener(kind, (event) => {
+      if (event.detail > 1 && event.target.closest("button")) event.preventDefault();
+    });
+  }
   find("undo").addEventListener("submit", (event) => {
     event.preventDefault();
     undo();
@@ -246,9 +264,9 @@ if (item) {
   if (slot) prepare();
   // A vote on this very page may have waited here since a tab was closed.
   const stale = queue.waiting().some((entry) => entry.slot === slot);
-  queue.flush().then(refill).then(() => stale && next());
+  queue.flush().then(refill).then(() => stale && slotShown() === slot && next());
   item.addEventListener("input", keepDraft);
   addEventListener("pagehide", keepDraft);
-  addEventListener("online", () => Promise.resolve(claiming).then(lookAgain)); // as in queue.js
+  addEventListener("online", lookAgain);
   setInterval(lookAgain, 60_000);
 } else markable(document.querySelector(".item"));
