@@ -5,19 +5,21 @@
 Five things, each for every live record: the file is a record (schema, counts, ranges); its task
 is of the version that hebench has, on the documents that hebench has; its prompts are those
 that everyone was given; its scores follow from its answers, by the scorers of the tasks; and
-nothing that was on the board has been changed or deleted. Where data are not in the cache, the
-check says so and goes on.
+nothing that was on the board has been changed or deleted. People's votes are read as the site's
+builder reads them. Where data are not in the cache, the check says so and goes on.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hebench.board.extract import MAX_ANSWER
+from hebench.board.extract import MAX_ANSWER, corpus_parts
 from hebench.board.store import live, read_store
 from hebench.board.suite import Doc, TaskInfo, split_key, suite
+from hebench.board.votes import read_votes
 from hebench.errors import DataError
 from hebench.records import TaskRecord
 
@@ -46,12 +48,17 @@ def check_board(
 
     prompt_hash: what the harness says of the prompts; None compares the records among
     themselves. against: the folder as it was before; its records must be there unchanged.
-    Raises DataError, as `read_store`, for what cannot be read at all, and for no folder.
+    Raises DataError, as `read_store` and `read_votes`, for what cannot be read at all, and for no
+    folder.
     """
     for place in (folder, against or folder):
         if not place.is_dir():
             raise DataError(f"expected a leaderboard's folder, found none at {place}")
-    _, stored = read_store(folder)
+    entries, stored = read_store(folder)
+    read_votes(folder, entries)
+    # Records share tasks, whose documents and prompts are made once.
+    documents = functools.cache(TaskInfo.docs)
+    prompts = functools.cache(prompt_hash) if prompt_hash else None
     problems = [] if against is None else list(_lost(folder, against))
     unchecked: list[str] = []
     recomputed = 0
@@ -69,10 +76,10 @@ def check_board(
                 problems.append(f"{where}: hebench's task has no split {task.split}")
                 continue
             try:
-                docs = info.docs(task.split)
+                docs = documents(info, task.split)
                 found = _item_problems(task, docs)
-                if prompt_hash and item.record.track == "base" and not found:
-                    expected = prompt_hash(info.name, task.split, len(task.items))
+                if prompts and item.record.track == "base" and not found:
+                    expected = prompts(info.name, task.split, len(task.items))
                     if expected != task.prompt_sha256:
                         found.append("its prompts are not those of hebench's task")
             except DataError as error:
@@ -119,8 +126,9 @@ def _item_problems(task: TaskRecord, docs: Sequence[Doc]) -> list[str]:
 
 
 def _wrong_scores(info: TaskInfo, task: TaskRecord, docs: Sequence[Doc]) -> Iterator[str]:
-    """Yield items whose metrics do not follow from their answers."""
+    """Yield items whose metrics do not follow from their answers, and metrics of other tasks."""
     assert task.answers is not None, "the caller has looked"
+    read: dict[int, dict[str, Any]] = {}  # place -> what its answer scores
     for place, (doc, answer) in enumerate(zip(docs, task.answers, strict=False)):
         if isinstance(answer, str) and len(answer) >= MAX_ANSWER:
             continue  # cut when it was kept: the score is of all of it
@@ -140,6 +148,25 @@ def _wrong_scores(info: TaskInfo, task: TaskRecord, docs: Sequence[Doc]) -> Iter
                 f"item {task.items[place]}: {name} {task.metrics[name][place]} does not follow "
                 f"from its answer, which scores {scored[name]}"
             )
+        read[place] = scored
+    if read:
+        yield from _wrong_names_and_parts(info, task, read)
+
+
+def _wrong_names_and_parts(
+    info: TaskInfo, task: TaskRecord, read: dict[int, dict[str, Any]]
+) -> Iterator[str]:
+    expected = corpus_parts(list(read.values()), info.name)
+    known = next(iter(read.values()))
+    strange = ({*task.metrics} - {*known}) | ({*task.parts} - {*expected})
+    if strange:
+        yield f"{', '.join(sorted(strange))}: no metric of the task"
+    for name in (name for name in expected if name in task.parts):
+        for place, row in zip(read, expected[name], strict=True):
+            found = task.parts[name][place]
+            if len(row) != len(found) or not all(map(_same, row, found)):
+                where = f"item {task.items[place]}"
+                yield f"{where}: its part of {name} does not follow from its answer"
 
 
 def _same(expected: Any, found: float | None) -> bool:

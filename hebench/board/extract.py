@@ -11,6 +11,7 @@ them as metrics' parts, so that BLEU, chrF++, macro-F1 and bits per byte are rec
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -97,7 +98,7 @@ def _task_record(scores: TaskScores, split: str | None, path: Path) -> TaskRecor
         items=scores.items,
         clusters=clusters if len(codes) < len(clusters) else None,
         metrics=_metrics(samples, path),
-        parts=_parts(samples, path),
+        parts=corpus_parts(samples, str(path)),
         answers=_answers(samples),
     )
 
@@ -123,23 +124,27 @@ def _metrics(samples: list[Sample], path: Path) -> dict[str, tuple[float | None,
     return found
 
 
-def _parts(samples: list[Sample], path: Path) -> dict[str, tuple[tuple[float, ...], ...]]:
-    """Return what corpus metrics add up, item by item, as `hebench.board.numbers` reads it."""
+def corpus_parts(samples: Sequence[Sample], where: str) -> dict[str, tuple[tuple[float, ...], ...]]:
+    """Return what corpus metrics add up, item by item, as `hebench.board.numbers` reads it.
+
+    samples: lines of a run's samples, or what a task's scorer returned for each item. Raises
+    DataError, beginning with `where`, for values that are no numbers or texts of such a metric.
+    """
     found: dict[str, tuple[tuple[float, ...], ...]] = {}
     for name in ("bits_per_byte", "macro_f1"):
         pairs = [sample.get(name) for sample in samples]
-        if all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        if all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
             if not all(is_finite(value) for pair in pairs if pair for value in pair):
-                raise DataError(f"{path}: expected two finite numbers in {name!r} of every line")
+                raise DataError(f"{where}: expected two finite numbers in {name!r} of every line")
             found[name] = tuple((float(pair[0]), float(pair[1])) for pair in pairs if pair)
     for name, statistics in (
         ("bleu_corpus", text.bleu_statistics),
         ("chrf_corpus", text.chrf_statistics),
     ):
         pairs = [sample.get(name) for sample in samples]
-        if all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        if all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
             if not all(isinstance(pair[1], list) and pair[1] for pair in pairs if pair):
-                raise DataError(f"{path}: expected an answer and references in {name!r}")
+                raise DataError(f"{where}: expected an answer and references in {name!r}")
             rows = statistics([(str(pair[0]), list(pair[1])) for pair in pairs if pair])
             found[name] = tuple(tuple(float(value) for value in row) for row in rows)
     return found

@@ -18,11 +18,6 @@ class Site:
     version: str  # hash of the records; it names this state of the board
     date: str  # of the newest record, tombstone or study, ISO
 
-    @property
-    def has_runs(self) -> bool:
-        """Return whether any model is a checkpoint of a training run."""
-        return any(entry.checkpoint for entry in self.board.models.values())
-
 
 @dataclass(frozen=True, kw_only=True)
 class Page:

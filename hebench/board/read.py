@@ -42,7 +42,7 @@ def read_run(folder: Path) -> Run:
         raise DataError(f"{results_path}: expected at least one task, found none")
     return Run(
         name=manifest.model.name if manifest else _plain_name(content),
-        track=manifest.track if manifest else "base",
+        track=manifest.track if manifest else _plain_track(content),
         tasks=tasks,
         manifest=manifest,
     )
@@ -182,6 +182,11 @@ def _metrics(entry: dict[str, Any]) -> dict[str, float]:
         for key, value in entry.items()
         if "," in key and "_stderr," not in key and (isinstance(value, float) or is_whole(value))
     }
+
+
+def _plain_track(content: dict[str, Any]) -> str:
+    """Return the track of a plain run: lm_eval leaves null where no chat template was applied."""
+    return "base" if content.get("chat_template") is None else "chat"
 
 
 def _plain_name(content: dict[str, Any]) -> str:

@@ -73,7 +73,8 @@ def size(parameters: int | None) -> str | None:
     """Return a number of parameters in short: 135M, 7B; None if it is unknown."""
     if parameters is None:
         return None
-    for unit, name in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
-        if parameters >= unit:
-            return f"{parameters / unit:.3g}{name}"
+    rounded = float(f"{parameters:.3g}")  # before a unit is chosen: 999,885,952 is 1B
+    for unit, name in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if rounded >= unit:
+            return f"{rounded / unit:g}{name}"
     return str(parameters)

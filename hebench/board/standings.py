@@ -9,6 +9,7 @@ Only models and the *chosen* checkpoint of a run are ranked, and only within a t
 mark the floor. Numbers are computed from the items' scores and from nothing else.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,6 +84,16 @@ class Board:
         """Return the tracks that have rows, in their order."""
         used = {self.models[slug].track for _, slug in self.cells}
         return tuple(track for track in TRACKS if track in used)
+
+    @functools.cached_property
+    def runs(self) -> dict[str, tuple[ModelEntry, ...]]:
+        """Return the checkpoints that have scores by training run, in the order of models.yaml."""
+        used = {slug for _, slug in self.cells}
+        found: dict[str, list[ModelEntry]] = {}
+        for slug, entry in self.models.items():
+            if entry.checkpoint and slug in used:
+                found.setdefault(entry.checkpoint.run, []).append(entry)
+        return {name: tuple(entries) for name, entries in found.items()}
 
     def preset(self, track: str) -> str | None:
         """Return the set of columns that a track is ranked by first, None if it has no columns."""

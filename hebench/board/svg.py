@@ -192,7 +192,7 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 def compact(value: float) -> str:
     """Return a number of an axis in short: 0.25, 300, 12k, 1.5M."""
-    for unit, name in ((1e9, "B"), (1e6, "M"), (1e4, "k")):
+    for unit, name in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= unit:
             return f"{value / (1e3 if name == 'k' else unit):.4g}{name}"
     return f"{value:.4g}"

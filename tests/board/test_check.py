@@ -11,6 +11,7 @@ from hebench.board.check import check_board
 from hebench.board.models_file import read_models
 from hebench.board.record_file import write_record
 from hebench.board.store import add_run, read_store, withdraw
+from hebench.board.suite import Doc, TaskInfo
 from hebench.errors import DataError
 from hebench.harness.run import EvalConfig, evaluate
 from hebench.harness.tasks import prompt_sha256
@@ -60,6 +61,34 @@ def test_what_was_really_run_passes(honest: Path) -> None:
     assert report.records == 2 and report.recomputed == 20 * 5 + 20 * 3
 
 
+def test_each_task_is_read_and_prompted_once_however_many_records_have_it(
+    honest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    read = TaskInfo.docs
+
+    def docs(info: TaskInfo, split: str | None = None) -> list[Doc]:
+        asked.append(info.name)
+        return read(info, split)
+
+    def prompts(task: str, split: str | None, count: int) -> str:
+        asked.append((task, split, count))
+        return prompt_sha256(task, split, count)
+
+    monkeypatch.setattr(TaskInfo, "docs", docs)
+    assert check_board(honest, prompt_hash=prompts).problems == []
+    assert sorted(map(str, asked)) == sorted([*TASKS, *(str((task, None, 20)) for task in TASKS)])
+
+
+def test_votes_that_cannot_be_read_are_found(honest: Path, tmp_path: Path) -> None:
+    folder = changed(honest, tmp_path, "hebench_mini_qa")
+    votes = folder / "votes" / "study.jsonl"
+    votes.parent.mkdir()
+    votes.write_text('{"schema": 1}\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"study\.jsonl line 1: keys missing"):
+        check_board(folder)
+
+
 def test_a_better_score_than_the_answer_earns_is_found(honest: Path, tmp_path: Path) -> None:
     for key in TASKS:
         metrics = task_of(honest, key).metrics
@@ -68,6 +97,35 @@ def test_a_better_score_than_the_answer_earns_is_found(honest: Path, tmp_path: P
             better = metrics | {"score": (0.0, *metrics["score"][1:])}
         report = check_board(changed(honest, tmp_path / key, key, metrics=better))
         assert len(report.problems) == 1 and "does not follow from its answer" in report.problems[0]
+
+
+def test_sums_of_a_corpus_metric_that_the_answers_do_not_give_are_found(
+    honest: Path, tmp_path: Path
+) -> None:
+    for key, name in (
+        ("hebench_mini_sentiment", "macro_f1"),
+        ("hebench_mini_translation_he_en", "bleu_corpus"),
+        ("hebench_mini_translation_he_en", "chrf_corpus"),
+    ):
+        parts = task_of(honest, key).parts
+        rows = list(parts[name])
+        rows[3] = tuple(value + 1 for value in rows[3])
+        folder = changed(honest, tmp_path / name, key, parts=parts | {name: tuple(rows)})
+        (problem,) = check_board(folder).problems
+        assert problem.endswith(f"its part of {name} does not follow from its answer")
+        assert task_of(honest, key).items[3] in problem
+
+
+def test_metrics_that_the_task_does_not_have_are_found(honest: Path, tmp_path: Path) -> None:
+    key = "hebench_mini_qa"
+    task = task_of(honest, key)
+    changes = (
+        {"metrics": task.metrics | {"rouge1": (0.9,) * 20}},
+        {"parts": {"bits_per_byte": ((-1.0, 50.0),) * 20}},
+    )
+    for change, name in zip(changes, ("rouge1", "bits_per_byte"), strict=True):
+        (problem,) = check_board(changed(honest, tmp_path / name, key, **change)).problems
+        assert problem.endswith(f"{name}: no metric of the task")
 
 
 def test_another_answer_than_the_score_says_is_found(honest: Path, tmp_path: Path) -> None:

@@ -198,6 +198,23 @@ def test_items_that_one_got_and_the_other_missed_are_found(
     assert tab.locator(f"#{anchor} h2").inner_text() == ids[-1]
 
 
+def test_scores_that_come_late_do_not_replace_a_newer_view(site: Path, tab: Page) -> None:
+    opened(site, tab, "en/items/hebench_mini_qa/1.html")
+    tab.evaluate(
+        """() => {
+          const load = hebenchLoad;
+          window.hebenchLoad = (name) => (name !== "scores/model-a" ? load(name)
+            : new Promise((go) => { window.late = () => load(name).then(go); }));
+        }"""
+    )
+    tab.locator("#a").select_option("model-a")
+    tab.locator("#a").select_option("model-b")
+    expect(tab.locator("#found small").first).to_contain_text("A: ")
+    newer = tab.locator("#found").inner_text()
+    tab.evaluate("window.late().then(() => new Promise(requestAnimationFrame))")
+    assert tab.locator("#found").inner_text() == newer
+
+
 def test_items_are_sorted_by_difficulty(site: Path, tab: Page, made: Site) -> None:
     opened(site, tab, "en/items/hebench_mini_qa/1.html#sort=hard")
     expect(tab.locator("#found li").first).to_be_visible()

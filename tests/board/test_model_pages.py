@@ -8,11 +8,11 @@ import pytest
 
 from hebench.board.build import _render, load_site
 from hebench.board.page import Page, Site
-from hebench.board.pages import models
+from hebench.board.pages import checkpoints, models
 from hebench.board.pages.models import command
-from hebench.board.show import chance
+from hebench.board.show import chance, size
 from hebench.board.store import read_store, withdraw
-from tests.board.made import EVIL, made_board, made_record, made_task
+from tests.board.made import EVIL, made_board, made_record, made_task, store
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +75,36 @@ def test_hostile_text_is_shown_and_not_obeyed(
     assert len(page) < 60_000
 
 
+@pytest.mark.parametrize("backend", ["prefix", "hf"])
+def test_a_source_that_is_a_folder_is_said_to_be_one(tmp_path: Path, backend: str) -> None:
+    folder = made_board(tmp_path)
+    for item in read_store(folder)[1]:
+        if item.record.model == "model-a":
+            settings = {"source": "my-model", "weights_sha256": "0" * 64, "backend": backend}
+            made = dataclasses.replace(item.record, settings=item.record.settings | settings)
+            item.path.unlink()
+            store(folder, made)
+    site = load_site(folder)
+    pages = {page.path: page for page in models.pages(site)}
+    said = "is a folder of whoever ran it"
+    assert said in html(site, pages["models/model-a.html"])
+    assert said not in html(site, pages["models/model-b.html"])  # owner/model-b
+
+
+@pytest.mark.parametrize(
+    ("parameters", "shown"),
+    [
+        (950, "950"),
+        (134_515_008, "135M"),
+        (999_885_952, "1B"),
+        (1_040_000_000_000, "1.04T"),
+        (None, None),
+    ],
+)
+def test_a_size_is_short_and_never_a_power_of_ten(parameters: int | None, shown: str) -> None:
+    assert size(parameters) == shown
+
+
 def record(**settings: object) -> models.RunRecord:
     made = made_record("slug", {"hebench_mini_qa": made_task("hebench_mini_qa", 0.5, 1, limit=3)})
     return dataclasses.replace(made, settings=made.settings | settings)
@@ -90,8 +120,16 @@ def test_the_command_has_every_setting_that_a_score_depends_on() -> None:
         *("hebench", "eval", "owner/model", "--tasks", "hebench_mini_qa"),
         *("--revision", "abc", "--dtype", "bfloat16", "--batch-size", "8", "--device", "cpu"),
         *("--seed", "1234", "--limit", "3", "--max-tokens", "512"),
-        *("--track", "base", "--out", "runs/slug"),
+        *("--backend", "hf", "--track", "base", "--out", "runs/slug"),
     ]
+
+
+@pytest.mark.parametrize("backend", ["prefix", "hf", "vllm"])
+def test_the_command_names_the_backend_which_need_not_be_the_default(backend: str) -> None:
+    found = words(command(record(source="owner/model", backend=backend)))
+    assert found[found.index("--backend") + 1] == backend
+    baseline = command(record(source="baseline:random", backend="baseline"))
+    assert "--backend" not in words(baseline)
 
 
 def test_hostile_settings_stay_one_word_of_the_shell() -> None:
@@ -108,6 +146,9 @@ def test_a_plain_run_is_repeated_with_the_plain_command() -> None:
     assert "pretrained=owner/model" in found and "--batch_size" in found
     assert '--include_path "$(hebench tasks path)"' in text
     assert "--dtype" not in found and "--track" not in found
+    assert "--apply_chat_template" not in found
+    chat = dataclasses.replace(record(source="owner/model", backend="lm_eval"), track="chat")
+    assert "--apply_chat_template" in words(command(chat))
 
 
 def test_a_server_and_a_split_are_part_of_the_command() -> None:
@@ -129,6 +170,19 @@ def test_a_whole_group_is_named_instead_of_its_tasks() -> None:
     )
     task = made_task("hebench_mini_qa", 0.5, 1, limit=3)
     assert "--tasks hebench_select" in command(made_record("slug", dict.fromkeys(names, task)))
+
+
+def test_a_run_whose_records_are_all_withdrawn_is_named_and_no_link(tmp_path: Path) -> None:
+    folder = made_board(tmp_path)
+    for item in read_store(folder)[1]:
+        if item.record.model.startswith("run-x"):
+            withdraw(folder, item.name, "of another version")
+    site = load_site(folder)
+    page = next(p for p in models.pages(site) if p.path == "models/run-x-s0-300.html")
+    shown = html(site, page)
+    assert list(checkpoints.pages(site)) == []
+    assert '<code class="ltr">run-x</code>' in shown and "runs/" not in shown
+    assert "is therefore ranked" not in shown
 
 
 def test_withdrawn_records_stay_with_their_reason(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ def write_run(  # noqa: PLR0913 (what a test may want otherwise)
     version: float = 1.0,
     split: str | None = None,
     shots: int = 9,
+    chat_template: str | None = None,
 ) -> Path:
     """A run folder as the plain lm_eval command leaves it, one level down."""
     inner = folder / "model"
@@ -35,6 +36,7 @@ def write_run(  # noqa: PLR0913 (what a test may want otherwise)
         "n-shot": {TASK: shots},
         "n-samples": {TASK: {"original": 150, "effective": len(scores)}},
         "model_name": name,
+        "chat_template": chat_template,
     }
     (inner / f"results_{STAMP}.json").write_text(json.dumps(results), encoding="utf-8")
     lines = [
@@ -65,6 +67,16 @@ def test_a_plain_lm_eval_folder_is_read(tmp_path: Path) -> None:
     assert (run.name, run.manifest) == ("plain", None)
     assert task.scores == (1.0, 0.0, 1.0) and task.items == ("se-0", "se-1", "se-2")
     assert (task.version, task.shots, task.total) == ("1.0", 9, 150)
+
+
+@pytest.mark.parametrize(
+    ("template", "track"),
+    [(None, "base"), ("{% for message in messages %}...", "chat"), ("", "chat")],  # "": a server's
+)
+def test_a_plain_run_with_a_chat_template_is_no_run_of_a_base_model(
+    tmp_path: Path, template: str | None, track: str
+) -> None:
+    assert read_run(write_run(tmp_path / "run", chat_template=template)).track == track
 
 
 def test_an_absolute_path_is_not_shown_as_a_name(tmp_path: Path) -> None:

@@ -491,6 +491,43 @@ def test_trivia_is_balanced() -> None:
         assert answer not in record["question"], record["id"]
 
 
+# --------------------------------------------------------------------------------- cards
+
+
+def sizes() -> Iterator[tuple[str, str]]:
+    """Yield what each card says of its set's size, counted anew."""
+
+    def spread(texts: list[str]) -> str:
+        counts = [len(text.split()) for text in texts]
+        return f"{min(counts)}-{max(counts)} words"
+
+    qa = load.mini_records("qa")
+    questions = [question for record in qa for question in record["questions"]]
+    answers = [answer for question in questions for answer in question["answers"]]
+    yield "qa", f"{len(qa)} passages of {spread([record['passage'] for record in qa])}"
+    yield "qa", f"{len(questions)} questions, {sum(not q['answers'] for q in questions)} of them"
+    yield "qa", f"exact spans of the passage, {spread(answers)}"
+    found = load.mini_records("summarization")
+    yield "summarization", f"{len(found)} articles of {spread([r['article'] for r in found])}"
+    yield "summarization", f"summary of {spread([r['summary'] for r in found])}"
+    yield "summarization", f"({sum(len(r['facts']) for r in found)} in all)"
+    found = load.mini_records("nli")
+    premises = {record["pair"]: record["premise"] for record in found}
+    yield "nli", f"{len(found)} items: {len(premises)} premises of {spread([*premises.values()])}"
+    found = load.mini_records("grammar")
+    counts = Counter(record["phenomenon"] for record in found)
+    least, most = min(counts.values()), max(counts.values())
+    yield "grammar", f"{len(found)} pairs over {len(counts)} phenomena, {least}-{most} each"
+    found = load.mini_records("nikud")
+    yield "nikud", f"{len(found)} sentences of {spread([record['text'] for record in found])}"
+
+
+@pytest.mark.parametrize(("capability", "stated"), list(sizes()))
+def test_cards_state_the_sizes_that_the_files_have(capability: str, stated: str) -> None:
+    card = (CARDS / f"mini-{capability}.md").read_text(encoding="utf-8")
+    assert stated in " ".join(card.split())
+
+
 # ------------------------------------------------------------------------------- grammar
 
 

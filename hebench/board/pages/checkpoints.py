@@ -107,15 +107,10 @@ def pages(site: Site) -> Iterator[Page]:
 
 def runs(board: Board) -> list[Run]:
     """Return the training runs of the board, in the order of models.yaml."""
-    members: dict[str, list[ModelEntry]] = {}
-    used = {slug for _, slug in board.cells}
-    for entry in board.models.values():
-        if entry.checkpoint and entry.slug in used:
-            members.setdefault(entry.checkpoint.run, []).append(entry)
-    return [_run(board, name, entries) for name, entries in members.items()]
+    return [_run(board, name, entries) for name, entries in board.runs.items()]
 
 
-def _run(board: Board, name: str, entries: list[ModelEntry]) -> Run:
+def _run(board: Board, name: str, entries: Sequence[ModelEntry]) -> Run:
     seeds: dict[Seed, list[ModelEntry]] = {}
     order = sorted(entries, key=lambda entry: (_seed(entry) is not None, _seed(entry) or 0))
     for entry in sorted(order, key=_step):

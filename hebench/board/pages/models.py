@@ -163,14 +163,16 @@ def command(record: RunRecord) -> str:
         options = {name: f"--{name}" for name in ("batch_size", "device", "seed", "limit")}
         last = ['--include_path "$(hebench tasks path)"', f"--output_path runs/{record.model}"]
         last.append("--log_samples")
+        if record.track != "base":
+            last.append("--apply_chat_template")
     else:
         parts = [f"hebench eval {_quoted(source)}"]
         options = _OPTIONS
         last = [f"--track {record.track}", f"--out runs/{record.model}"]
         if settings["backend"] == "openai":
             last.insert(0, '--backend openai --base-url "$BASE_URL"')
-        elif settings["backend"] == "prefix":
-            last.insert(0, "--backend prefix")
+        elif settings["backend"] != "baseline":
+            last.insert(0, f"--backend {_quoted(settings['backend'])}")
     parts.append(f"--tasks {_quoted(tasks)}")
     split = next((task.split for task in record.tasks.values() if task.split), None)
     if split and settings["backend"] != _PLAIN:

@@ -8,9 +8,12 @@
   const fits = {better: (x, y) => x > y, worse: (x, y) => x < y, differ: (x, y) => x > y || x < y};
   const scores = async (slug) =>
     slug && hebenchScores((await hebenchLoad(`scores/${slug}`))[key], n);
+  let turn = 0; // the newest view, while scores of an older one may still come
 
   async function show({q, a, b, only, sort, wrong}) {
+    const now = ++turn;
     const hit = q && hebenchFound(data, q), left = await scores(a), right = await scores(b);
+    if (now !== turn) return;
     const places = [...data.ids.keys()].filter((i) => (!hit || hit[i]) &&
       (!wrong || suspect.has(i)) && (!left || !right || !only || fits[only](left[i], right[i])));
     const rank = mean.map((x) => (Number.isNaN(x) ? 2 : sort === "hard" ? x : -x));
