@@ -160,8 +160,11 @@ class Bench:
         if all(self.results.get(f"{name} {seed}") for name in names):
             return
         seconds = self.options.calibrate_seconds
-        student = self.distilled(seed)
-        first = self.arm("distilled", seed, student, seconds=seconds)
+        first = self.results.get(f"distilled {seed}")
+        if not first:
+            student = self.distilled(seed)
+            first = self.arm("distilled", seed, student, seconds=seconds)
+            shutil.rmtree(student.parent)
         steps = first["metrics"]["steps"]
         self.arm("mean", seed, self.start("mean", 0), steps=steps)
         self.arm("random", seed, self.start("random", seed), steps=steps)
@@ -171,7 +174,6 @@ class Bench:
         if self.options.whole:
             whole = seconds + self.options.distil_seconds
             self.arm(WHOLE, seed, self.start("mean", 0), seconds=whole)
-        shutil.rmtree(student.parent)
         shutil.rmtree(self.start("random", seed))
 
 

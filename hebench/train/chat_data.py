@@ -14,6 +14,8 @@ later turns change the earlier ones has no such part and is refused.
     '180.<|im_end|>'
 """
 
+import functools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,7 +183,7 @@ def encode(tokenizer: Any, talk: Conversation, *, last_only: bool = False) -> Pi
     text, spans = _rendered(tokenizer, talk)
     tokens = _ids(tokenizer, text)
     trained = np.zeros(len(tokens), dtype=bool)
-    marks = tokenizer.added_tokens_decoder
+    marks, _ = _marks(tokenizer, len(tokenizer))
     for before, after in spans[-1:] if last_only else spans:
         asked, end = _ids(tokenizer, before), _shared(_ids(tokenizer, after), tokens)
         begin = _shared(asked, tokens)
@@ -199,16 +201,28 @@ def encode(tokenizer: Any, talk: Conversation, *, last_only: bool = False) -> Pi
 
 def _require_plain(tokenizer: Any, talk: Conversation) -> None:
     """Raise DataError if a message has the text of a special token in it."""
-    # Not all_special_tokens alone: Llama 3's marks of a turn are not among them.
-    marks = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    _, spelt = _marks(tokenizer, len(tokenizer))
     for number, message in enumerate(talk.messages, start=1):
-        for mark in sorted(marks.union(tokenizer.all_special_tokens)):
-            if mark in message.content:
-                raise DataError(
-                    f"{talk.where}: expected plain text in message {number} ({message.role}), "
-                    f"found the special token {mark}, which would begin or end a turn there; "
-                    "write it otherwise or remove the line"
-                )
+        if mark := spelt.search(message.content):
+            raise DataError(
+                f"{talk.where}: expected plain text in message {number} ({message.role}), "
+                f"found the special token {mark[0]}, which would begin or end a turn there; "
+                "write it otherwise or remove the line"
+            )
+
+
+@functools.lru_cache(maxsize=2)  # Gemma has six thousand: too many to look up for each line
+def _marks(tokenizer: Any, pieces: int) -> tuple[frozenset[int], re.Pattern[str]]:
+    """Return the ids of the tokens added to a tokenizer, and what finds the text of a special one.
+
+    pieces: how many the tokenizer has, so that one that has grown is looked at again.
+    """
+    added = tokenizer.added_tokens_decoder
+    # Not all_special_tokens alone: Llama 3's marks of a turn are not among them.
+    special = {str(token) for token in added.values() if token.special}
+    special.update(tokenizer.all_special_tokens)
+    spelt = "|".join(map(re.escape, sorted(special))) or "(?!)"
+    return frozenset(added), re.compile(spelt)
 
 
 def _ids(tokenizer: Any, text: str) -> Tokens:

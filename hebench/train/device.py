@@ -167,6 +167,7 @@ def logits_of(model: Any, batch: Mapping[str, torch.Tensor], backend: Backend) -
 def load_model(folder: Path, attention: str) -> Any:
     """Return a causal model in fp32 with no cache. Raises CheckpointError if there is none."""
     import transformers
+    from safetensors import SafetensorError
 
     transformers.utils.logging.disable_progress_bar()  # a bar for each file; ours are enough
     # transformers 4.56 renamed the argument.
@@ -176,7 +177,8 @@ def load_model(folder: Path, attention: str) -> Any:
         model = transformers.AutoModelForCausalLM.from_pretrained(
             folder, attn_implementation=attention, **{named: torch.float32}
         )
-    except (OSError, ValueError, ImportError) as error:
+    # The last two: a file that is none, such as Git LFS leaves, and weights of another shape.
+    except (OSError, ValueError, ImportError, SafetensorError, RuntimeError) as error:
         raise CheckpointError(
             f"{folder}: expected a causal language model, found {one_line(error)}; "
             "give a Hugging Face folder"

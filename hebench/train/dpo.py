@@ -153,7 +153,14 @@ def packed_pairs(config: DpoConfig, data: Path, tokenizer: Any) -> tuple[PairRow
     """Return the packed pairs, without reference, and how many there were."""
     preferences = read_preferences(data)
     if config.language_share is not None:
+        given = len(preferences)
         preferences = limit_language_pairs(preferences, config.language_share, config.training.seed)
+        if not preferences:
+            raise DataError(
+                f"{data}: expected pairs about more than language, of which language_share = "
+                f"{config.language_share:g} may be about it alone, found none among {given}; "
+                "add such pairs, or leave language_share out"
+            )
     longest = config.training.row_tokens
     kept: list[Pair] = []
     about_language = 0

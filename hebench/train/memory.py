@@ -33,7 +33,9 @@ def without_weights(folder: Path, *, new_pieces: int = 0) -> Any:
     import transformers
 
     if not (folder / "config.json").is_file():  # transformers would ask the Hub
-        raise CheckpointError(f"{folder}: expected a model folder, found no config.json")
+        raise CheckpointError(
+            f"{folder}: expected a model folder, found no config.json; give a Hugging Face folder"
+        )
     try:
         config = transformers.AutoConfig.from_pretrained(folder)
         if new_pieces:

@@ -148,12 +148,7 @@ def _steps(
     name: str, config: Any, training: TrainingConfig, inputs: Mapping[str, Path], out: Path
 ) -> Plan:
     """Return the sizes of a training, `steps` None where they cannot be known yet."""
-    started = int(os.environ["WORLD_SIZE"]) if "RANK" in os.environ else training.world_size
-    if started != training.world_size:
-        raise ConfigError(
-            f"world_size: expected {training.world_size} processes, found {started}; launch so "
-            "many, or set world_size"
-        )
+    require_processes(training)
     rows, basis = None, "not needed: the recipe names the steps"
     if training.steps is None:
         rows, basis = _rows(name, config, inputs, out)
@@ -170,6 +165,16 @@ def _steps(
         "warmup_steps": training.warmup_steps,
         "seconds_at_most": training.seconds,
     }
+
+
+def require_processes(training: TrainingConfig) -> None:
+    """Raise ConfigError if a launcher started another number of processes than asked."""
+    started = int(os.environ["WORLD_SIZE"]) if "RANK" in os.environ else training.world_size
+    if started != training.world_size:
+        raise ConfigError(
+            f"world_size: expected {training.world_size} processes, found {started}; launch so "
+            "many, or set world_size"
+        )
 
 
 def _rows(name: str, config: Any, inputs: Mapping[str, Path], out: Path) -> tuple[int | None, str]:

@@ -68,9 +68,11 @@ def run(
         network, tokenizer = job.load(model)
         template = ensure_template(tokenizer)
         job.once(lambda: _write_rows(out, data, tokenizer, config.training))
-        trained = adapted(network, config.lora, config.training.seed)
-        parameters = trained_parameters(trained)
         rows = Rows(out / "rows")
+        end = int(rows[0]["input_ids"][rows[0]["labels"] >= 0][-1])
+        # Before training, too: a checkpoint that is asked on the way must not write on and on.
+        trained = adapted(stopping_at(end, network), config.lora, config.training.seed)
+        parameters = trained_parameters(trained)
         fit = job.fit(
             model=trained,
             tokenizer=tokenizer,
@@ -80,7 +82,6 @@ def run(
         )
         record = read_checkpoint(fit.checkpoint)
         assert record is not None, "the last step was saved"
-        end = int(rows[0]["input_ids"][rows[0]["labels"] >= 0][-1])
         job.export(
             out / "model",
             lambda: stopping_at(end, final_model(job, fit, model, config.lora)),

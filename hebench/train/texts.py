@@ -38,7 +38,8 @@ def read_documents(corpus: Path, field: str = "text") -> Iterator[Document]:
             for number, text in zip(chunk.numbers, chunk_texts(chunk, field), strict=True):
                 if text.strip():
                     found = True
-                    yield Document(id=f"{source}-{number}", source=source, text=text)
+                    # By its file's name: shards of one source have the same lines.
+                    yield Document(id=f"{path.name}:{number}", source=source, text=text)
     if not found:
         raise DataError(f"{corpus}: expected documents with text, found none; give another corpus")
 

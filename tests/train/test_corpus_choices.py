@@ -163,6 +163,15 @@ def test_holding_out_takes_the_smallest_keys_and_enough_words() -> None:
     assert len(chosen) >= 8  # of several documents, not the whole of one
 
 
+def test_texts_that_come_again_and_again_do_not_shorten_what_is_held_out() -> None:
+    candidates = Candidates(400)
+    texts = [" ".join(f"מילה{number}" for _ in range(60)) for number in range(40)]
+    for place, text in enumerate(texts * 20):
+        candidates.offer(key_of(text, 0), str(place), text)
+    chosen = hold_out(candidates.kept(), 400, 20 * 40 * 60)
+    assert sum(len(each.passage.split()) for each in chosen) >= 400
+
+
 def test_a_small_source_is_not_held_out_away() -> None:
     whole = [Candidate(1, "a", 1000, "w " * 100), Candidate(2, "b", 100, "w " * 100)]
     assert [each.id for each in hold_out(whole, 500, 1100)] == ["b"]

@@ -93,6 +93,7 @@ TAKEN = [
     ("1-800-123-456 או 02-6551818/42", "<phone> או <phone>"),
     ("ל-03-1234567 ול־050-1234567", "ל-<phone> ול־<phone>"),
     ("+1 (212) 555-0123 בארצות הברית", "<phone> בארצות הברית"),
+    ("(+972) 50-123-4567 או (+1) 212-555-0123", "(<phone> או (<phone>"),
     ("סוף. This is a whole sentence in English. התחלה", "סוף. <foreign>. התחלה"),
     ("הארגון (World Organization of Many Strange Things (WOMST)) כאן", "הארגון (<foreign>) כאן"),
     ('אמר "to be or not to be that is it" והלך', 'אמר "<foreign>" והלך'),
@@ -154,6 +155,8 @@ SLOW_TEXTS = {
     "words": "word " * 20_000,
     "apostrophes": "a'" * 48 + " א " + "a'" * 48,
     "digits": "+1" + " 1" * 20_000,
+    "long numbers": f"+{'1' * 60} " * 3_000,
+    "numbers with points": "+12345678901234567.5 " * 10_000,
     "lines": "א\n" * 50_000,
 }
 

@@ -305,3 +305,13 @@ def test_another_number_of_processes_than_asked_is_refused(tmp_path: Path) -> No
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="expected a causal language model"):
         device.load_model(tmp_path, "sdpa")
+
+
+@pytest.mark.parametrize("content", [b"version https://git-lfs.github.com/spec/v1\n", b""])
+def test_a_file_of_weights_that_is_none_is_refused(
+    content: bytes, tiny_model_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = tiny_model_folder(tmp_path / "tiny")
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match="expected a causal language model, found Error"):
+        device.load_model(folder, "sdpa")

@@ -278,6 +278,17 @@ def test_language_pairs_are_counted_and_thinned(model: Path, tmp_path: Path) -> 
     assert record.metrics["pairs"] == 20 and record.metrics["language_pairs"] == 4
 
 
+def test_a_share_of_language_pairs_needs_others_beside_them(model: Path, tmp_path: Path) -> None:
+    talks = {
+        "he": {"prompt": "מה שם היום?", "response": "שני."},
+        "en": {"prompt": "What day is it?", "response": "Monday."},
+    }
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps({"aligned": talks}, ensure_ascii=False), encoding="utf-8")
+    with pytest.raises(DataError, match=r"language_share = 0.1 .*found none among 2; add"):
+        dpo.run(config(language_share=0.1), model=model, data=path, out=tmp_path / "out")
+
+
 def test_pairs_longer_than_a_row_are_left_out_and_counted(model: Path, tmp_path: Path) -> None:
     long = {"prompt": "Tell me.", "chosen": "The ferry left. " * 80, "rejected": "No."}
     path = tmp_path / "pairs.jsonl"

@@ -1,6 +1,7 @@
 """SFT: only answers teach, a run can be cut and resumed, LoRA merges to a plain model."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,28 @@ def test_the_exported_model_is_plain_and_stops_where_answers_end(done: Path) -> 
     assert tokenizer.chat_template and network.config.use_cache
     record = read_checkpoint(done / "model")
     assert record and record.stage == "sft" and record.step == 4 and record.parent
+
+
+def test_checkpoints_on_the_way_stop_where_answers_end(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    # As a base model has it, whose own end of text is not the template's end of a turn.
+    base = tmp_path / "base"
+    shutil.copytree(model, base)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    end = tokenizer.eos_token_id
+    assert "</s>" in tokenizer.chat_template
+    tokenizer.eos_token = tokenizer.bos_token
+    tokenizer.save_pretrained(base)
+    for name in ("config.json", "generation_config.json"):
+        content = json.loads((base / name).read_text())
+        (base / name).write_text(json.dumps(content | {"eos_token_id": tokenizer.eos_token_id}))
+    record = sft.run(
+        config(training={"steps": 2, "save_every": 1}), model=base, data=data, out=tmp_path / "out"
+    )
+    for name in ("checkpoint-1", record.metrics["checkpoint"], "model"):
+        content = json.loads((tmp_path / "out" / name / "generation_config.json").read_text())
+        assert end in content["eos_token_id"]
 
 
 def test_a_finished_stage_is_not_done_again(done: Path, model: Path, data: Path) -> None:

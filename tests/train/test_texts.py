@@ -40,10 +40,12 @@ def test_documents_of_every_format_come_in_the_order_of_their_files(tmp_path: Pa
 
 
 def test_a_document_carries_its_source_and_its_place(tmp_path: Path) -> None:
-    write_lines(tmp_path / "law.jsonl", ["חוק יסוד", " \n ", "תקנות"])
-    assert list(read_documents(tmp_path / "law.jsonl")) == [
-        Document(id="law-1", source="law", text="חוק יסוד"),
-        Document(id="law-3", source="law", text="תקנות"),
+    write_lines(tmp_path / "law.00000.jsonl", ["חוק יסוד", " \n ", "תקנות"])
+    write_lines(tmp_path / "law.00001.jsonl", ["פסק דין"])
+    assert list(read_documents(tmp_path)) == [
+        Document(id="law.00000.jsonl:1", source="law", text="חוק יסוד"),
+        Document(id="law.00000.jsonl:3", source="law", text="תקנות"),
+        Document(id="law.00001.jsonl:1", source="law", text="פסק דין"),
     ]
 
 

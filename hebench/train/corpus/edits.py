@@ -82,7 +82,8 @@ _PHONES = {
     ),
     "el": r"2\d{2,3}[- ]\d{6,7}|2\d{9}|69\d{2}[- ]?\d{6}",
 }
-_ABROAD = r"\+\d{1,3}(?:[- ]?\(?\d{1,7}\)?){1,5}"
+# Digits are never given back (`+`): the ways to cut a long number in groups are thousands.
+_ABROAD = r"\+\d{1,3}+\)?(?:[- ]?\(?\d{1,7}+\)?){1,5}"
 _FEWEST_DIGITS_ABROAD = 10
 
 

@@ -51,6 +51,7 @@ class Candidates:
         """Start with none."""
         self.words = words
         self._heap: list[tuple[int, Candidate]] = []  # the largest key on top
+        self._keys: set[int] = set()  # of those on the heap: a text that comes again is no other
         self._held = 0
 
     def offer(self, key: int, document_id: str, text: str) -> None:
@@ -58,15 +59,18 @@ class Candidates:
         if self._held >= 2 * self.words and -self._heap[0][0] <= key:
             return
         words = len(text.split())
-        if words < _FEWEST_WORDS:
+        if words < _FEWEST_WORDS or key in self._keys:
             return
         passage = passage_of(text, key, max(self.words // _PIECES, _FEWEST_WORDS))
         candidate = Candidate(key, document_id, words, passage)
         heapq.heappush(self._heap, (-key, candidate))
+        self._keys.add(key)
         self._held += len(passage.split())
         # Twice the words: some may be passed over for being too large a part of the source.
         while self._held - len(self._heap[0][1].passage.split()) >= 2 * self.words:
-            self._held -= len(heapq.heappop(self._heap)[1].passage.split())
+            gone = heapq.heappop(self._heap)[1]
+            self._keys.remove(gone.key)
+            self._held -= len(gone.passage.split())
 
     def kept(self) -> list[Candidate]:
         """Return the candidates by ascending key."""
