@@ -24,26 +24,46 @@ from hebench.errors import ConfigError, one_line
 
 T = TypeVar("T")
 _MAX_BYTES = 1_000_000  # a configuration is written by hand
+# ValueError: not UTF-8, or a date such as 2026-13-01.
+_NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
 
 
 def read_yaml(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Return the mapping that a YAML file holds, with `a.b=value` pairs put over it.
 
-    Values of pairs are read as YAML: `n=1000` is a number, `n='1000'` a text. Raises ConfigError.
+    Values of pairs are read as YAML: `n=1000` is a number, `n='1000'` a text. Raises ConfigError,
+    also for a key that stands twice in one mapping.
     """
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ConfigError(f"{path}: expected at most {_MAX_BYTES:,} bytes of YAML")
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
         raise ConfigError(f"{path}: expected a YAML file, found {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except _NOT_YAML as error:
         raise ConfigError(f"{path}: expected YAML, found {one_line(error)}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a mapping of keys, found {type(content).__name__}")
     for pair in overrides:
         _put(content, pair)
     return content
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's own safe loader, but of two values for one key it does not keep the last unasked."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        """Return the keys and values of one mapping. Raises YAMLError for a key set twice."""
+        node = super().compose_mapping_node(anchor)
+        found: dict[tuple[str, str], int] = {}  # key -> line
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                name, line = (key.tag, key.value), key.start_mark.line + 1
+                if name in found:
+                    reason = f"the key {key.value!r} again after line {found[name]}; keep one"
+                    raise yaml.MarkedYAMLError(problem=reason, problem_mark=key.start_mark)
+                found[name] = line
+        return node
 
 
 def _put(content: dict[str, Any], pair: str) -> None:
@@ -57,7 +77,7 @@ def _put(content: dict[str, Any], pair: str) -> None:
             raise ConfigError(f"{key}: {name} is one value and has no parts; set it as a whole")
     try:
         content[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except _NOT_YAML as error:
         raise ConfigError(f"{pair}: expected a YAML value, found {one_line(error)}") from error
 
 
@@ -124,6 +144,9 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
     if origin in (dict, Mapping):
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where}: expected keys and values, found {_named(value)}")
+        for key in value:
+            if not isinstance(key, str):  # YAML reads no, on and 2024 as something else
+                raise ConfigError(f"{where}: expected a text as key, found {_named(key)}; quote it")
         return {key: _typed(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
     return _scalar(hint, value, where)
 

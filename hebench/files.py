@@ -121,5 +121,5 @@ def require_writable(folder: Path) -> None:
             probe.flush()
     except OSError as error:
         raise ConfigError(
-            f"cannot write to {folder}: {error.strerror}; choose another folder with --out"
+            f"cannot write to {folder}: {error.strerror}; choose another folder"
         ) from error

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hebench import cli
-from hebench.cli.scores import _print_runs
+from hebench.cli.scores import _demo_board, _print_runs
 from hebench.harness.answers import ANSWERS_NAME
 from hebench.records import MANIFEST_NAME
 
@@ -44,6 +44,20 @@ def test_eval_prints_a_table_with_n_and_interval(
     assert row["tasks"]["hebench_mini_winograd"]["mean"] is None
 
 
+def test_the_demo_leaves_a_leaderboard_that_stands_where_it_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = tmp_path / "leaderboard" / "models.yaml"
+    models.parent.mkdir()
+    models.write_text("{}", encoding="utf-8")
+    run = tmp_path / "random"
+    arguments = ["eval", "baseline:random", "--tasks", "hebench_mini_winograd", "--limit", "2"]
+    assert hebench(*arguments, "--out", str(run), monkeypatch=monkeypatch) == 0
+    _demo_board([run], tmp_path)
+    assert models.read_text("utf-8") == "{}"
+    assert Path(capsys.readouterr().out.splitlines()[-1].removeprefix("page: ")).is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -62,6 +76,12 @@ def test_eval_prints_a_table_with_n_and_interval(
         (["compare", "{}", "{}"], "expected a results"),
         (["tasks", "check", "{}/nothing"], "expected a folder"),
         (["tasks", "show", "hebench_mini"], "name one of its tasks"),
+        (
+            ["tasks", "show", "hebench_mini_qa", "--n", "0"],
+            "--n: expected at least 1 item, found 0",
+        ),
+        (["data", "overlap", "{}", "--min-share", "0.5"], "--min-share says what --clean leaves"),
+        (["train", "corpus", "--recipe", "tiny", "out="], "hebench train corpus needs out=PATH"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
@@ -75,6 +95,29 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert hebench(*filled, monkeypatch=monkeypatch) == 2
     errors = capsys.readouterr().err.strip().splitlines()
     assert len(errors) == 1 and message in errors[0], errors
+
+
+def test_a_file_that_cannot_take_its_place_is_called_by_its_own_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.txt").write_text("A text.", encoding="utf-8")
+    arguments = ["data", "overlap", str(tmp_path / "text.txt"), "--sets", "mini-nikud"]
+    assert hebench(*arguments, "--report", str(tmp_path), monkeypatch=monkeypatch) == 2
+    assert capsys.readouterr().err.strip() == f"hebench: Is a directory: {tmp_path}"
+
+
+def test_a_home_folder_is_found_after_an_equals_sign_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """bash writes it out, zsh does not: there, a folder called ~ would come to be."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    stage = ["train", "tokenizer", "--recipe", "tiny", "corpus=~/c", "out=~/o"]
+    for command, message in (
+        (["adapt", "tiny", "model=~/m", "out=~/o"], f"{tmp_path}/m: expected a model folder"),
+        ([*stage, "model=~/m"], f"{tmp_path}/c/train/he: expected a file or a folder"),
+    ):
+        assert hebench(*command, "--dry-run", monkeypatch=monkeypatch) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_tasks_check_finds_a_planted_file(

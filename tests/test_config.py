@@ -92,6 +92,10 @@ def test_values_come_out_in_the_type_of_their_field(
         ({**LEAST, "parts": [{"rate": 1}, {}]}, r"parts\[1\]: expected a key 'rate', found none"),
         ({**LEAST, "weights": ["law"]}, "weights: expected keys and values, found list"),
         ({**LEAST, "weights": {"law": "much"}}, r"weights.law: expected float, found str 'much'"),
+        (
+            {**LEAST, "weights": {False: 1.0}},
+            "weights: expected a text as key, found bool False; q",
+        ),
         ([1], "r.yaml: expected keys and values, found list"),
     ],
 )
@@ -173,6 +177,8 @@ def test_pairs_are_put_over_the_file(
         ("=5", "expected key=value, found '=5'"),
         ("name.first=x", "name.first: name is one value and has no parts"),
         ("name=[1", r"name=\[1: expected a YAML value"),
+        ("name=2026-13-01", "name=2026-13-01: expected a YAML value, found month must be in 1..12"),
+        ("name=" + "[" * 1200, "expected a YAML value, found"),
     ],
 )
 def test_a_pair_that_cannot_be_put_is_refused(pair: str, message: str, tmp_path: Path) -> None:
@@ -188,7 +194,13 @@ def test_a_pair_that_cannot_be_put_is_refused(pair: str, message: str, tmp_path:
         ("a: [1\n", "expected YAML, found"),
         ("a: !!python/object/apply:os.getcwd []\n", "expected YAML, found"),
         ("a: " + "[" * 1200, "expected YAML, found"),
+        ("revision: 2026-13-01\n", "expected YAML, found month must be in 1..12"),
         ("# " + "x" * 1_000_001, "expected at most 1,000,000 bytes"),
+        (
+            "a: 1\nsft:\n  rate: 1\n  steps: 5\n  'rate': 2\n",
+            r"recipe.yaml: expected YAML, found the key 'rate' again after line 3.* line 5, column",
+        ),
+        ("a: [{b: 1, b: 1}]\n", "the key 'b' again after line 1"),
     ],
 )
 def test_a_file_that_is_no_mapping_is_refused_in_one_line(
@@ -197,6 +209,12 @@ def test_a_file_that_is_no_mapping_is_refused_in_one_line(
     with pytest.raises(ConfigError, match=message) as caught:
         read_yaml(write(tmp_path, text))
     assert "\n" not in str(caught.value)
+
+
+def test_a_key_may_stand_over_the_one_that_it_inherits(tmp_path: Path) -> None:
+    text = "a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\nc: {x: 4}\n"
+    content = read_yaml(write(tmp_path, text))
+    assert content["b"] == {"x": 3, "y": 2} and content["c"] == {"x": 4}
 
 
 def test_a_file_that_is_absent_or_no_text_is_refused(tmp_path: Path) -> None:

@@ -7,18 +7,21 @@ for paired differences) and `tasks/`, a run folder like any other: `hebench comp
 """
 
 import io
+import multiprocessing
 import os
-import subprocess
-import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hebench.adapt.recipe import MeasureConfig
-from hebench.errors import HebenchError, one_line
+from hebench.errors import CheckpointError, ConfigError, HebenchError, one_line
 from hebench.files import write_bytes_atomically
 from hebench.harness.run import EvalConfig, evaluate
 from hebench.train.checkpoints import model_sha256
@@ -27,6 +30,7 @@ from hebench.train.passages import held_out
 from hebench.train.stage import StageRecord, open_stage
 from hebench.train.texts import corpus_sha256
 
+T = TypeVar("T")
 _LAUNCHER = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 
 
@@ -76,54 +80,40 @@ def measure(  # noqa: PLR0913 (each is named at the call)
                 batch_size=config.batch_size,
             )
             if launched():
-                _evaluate_apart(asked_of_tasks)
+                apart(evaluate, asked_of_tasks)
             else:
                 evaluate(asked_of_tasks)
         return stage.finish({code: summary(found) for code, found in bits.items()})
 
 
-def hebench_apart(*arguments: str | int | Path) -> None:
-    """Run a `hebench` command in a process of its own, which knows nothing of the launcher.
+def apart(work: Callable[..., T], *arguments: Any) -> T:
+    """Return what `work` returns in a process of its own, which knows nothing of the launcher.
 
     Here, an evaluation would wait for the other processes to share its work, and would leave
-    accelerate's state behind, which training sets up otherwise. Raises HebenchError with what
-    the command said.
+    accelerate's state behind, which training sets up otherwise. Raises what `work` raises.
     """
-    command = [sys.executable, "-m", "hebench", *map(str, arguments)]
-    alone = {key: value for key, value in os.environ.items() if not _of_launcher(key)}
-    done = subprocess.run(command, env=alone, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise HebenchError(f"hebench {arguments[0]}: {one_line(done.stderr[-2000:])}")
-
-
-def _evaluate_apart(config: EvalConfig) -> None:
-    limit = () if config.limit is None else ("--limit", config.limit)
-    hebench_apart(
-        "eval",
-        config.model,
-        "--tasks",
-        ",".join(config.tasks),
-        "--out",
-        config.out,
-        "--name",
-        config.name or config.model,
-        "--dtype",
-        config.dtype,
-        "--device",
-        config.device,
-        "--batch-size",
-        config.batch_size,
-        *limit,
+    alone = ProcessPoolExecutor(
+        1, multiprocessing.get_context("spawn"), initializer=_leave_launcher
     )
+    with alone as processes:
+        try:
+            return processes.submit(work, *arguments).result()
+        except BrokenProcessPool as error:
+            raise HebenchError(
+                "the process that evaluates ended without a word: its memory may have been too "
+                "little; take a smaller batch_size, or more memory"
+            ) from error
+
+
+def _leave_launcher() -> None:
+    for key in list(os.environ):
+        if key in _LAUNCHER or key.startswith(("TORCHELASTIC_", "ACCELERATE_", "GROUP_", "ROLE_")):
+            del os.environ[key]
 
 
 def launched() -> bool:
     """Return whether a launcher such as torchrun started this process."""
     return "RANK" in os.environ
-
-
-def _of_launcher(key: str) -> bool:
-    return key in _LAUNCHER or key.startswith(("TORCHELASTIC_", "ACCELERATE_", "GROUP_", "ROLE_"))
 
 
 def read_bits(folder: Path, code: str) -> Bits:
@@ -140,8 +130,16 @@ def read_bits(folder: Path, code: str) -> Bits:
 
 
 def _bits(config: MeasureConfig, model: Path, heldout: Path, out: Path) -> dict[str, Bits]:
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    network = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, config.dtype))
+    _require_device(config.device)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        network = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, config.dtype))
+    # transformers and safetensors raise many kinds for a damaged file; each is the user's to mend.
+    except Exception as error:
+        raise CheckpointError(
+            f"{model}: expected a causal language model with its tokenizer, found "
+            f"{one_line(error)}; give a Hugging Face folder"
+        ) from error
     network = network.to(config.device).eval()
     found = {}
     for folder in sorted(path for path in heldout.iterdir() if path.is_dir()):
@@ -161,3 +159,13 @@ def _bits(config: MeasureConfig, model: Path, heldout: Path, out: Path) -> dict[
         )
         write_bytes_atomically(out / f"bits_{folder.name}.npz", packed.getvalue())
     return found
+
+
+def _require_device(name: str) -> None:
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, ImportError) as error:  # as the device's library words it
+        raise ConfigError(
+            f"measure.device: expected a device of this machine, found {name!r} "
+            f"({one_line(error, 100)}); set another"
+        ) from error

@@ -8,16 +8,21 @@ model, grown. The same command after the corpus and the tokenizer knows more.
 """
 
 import contextlib
+import difflib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hebench.adapt.pick import CHOSEN
+from hebench.adapt.pick import CHOSEN, MODEL
 from hebench.adapt.recipe import DEMO_MODEL, TINY_MODEL, Recipe, recipes_folder
 from hebench.config import plain
+from hebench.errors import TaskError
+from hebench.harness.tasks import task_names
 from hebench.models import demo, tiny
-from hebench.train.plan import Plan, plan_stage
+from hebench.train.chat_data import read_conversations
+from hebench.train.plan import Plan, plan_stage, require_processes
+from hebench.train.preferences import read_preferences
 from hebench.train.stage import read_stage
 from hebench.train.texts import read_documents
 from hebench.train.tokenizer import FOLDER
@@ -30,6 +35,7 @@ def plan_adapt(recipe: Recipe, out: Path) -> dict[str, Any]:
 
     Raises HebenchError for what keeps a stage from starting.
     """
+    require_startable(recipe)
     whole = {
         name: value
         for name, value in plain(recipe).items()
@@ -56,6 +62,36 @@ def plan_adapt(recipe: Recipe, out: Path) -> dict[str, Any]:
     return {**whole, "out": str(out), "base_model_is_there": there, "stages": stages}
 
 
+def require_startable(recipe: Recipe) -> None:
+    """Raise HebenchError for what a late stage would refuse, after hours of the earlier ones.
+
+    That is: another number of processes than asked, data that cannot be read, unknown tasks.
+    """
+    for config in (recipe.pretrain, recipe.sft, recipe.dpo):
+        if config is not None:
+            require_processes(config.training)
+    if recipe.sft is not None and recipe.chat is not None:
+        for _ in read_conversations(recipe.chat):
+            pass
+    if recipe.dpo is not None and recipe.preferences is not None:
+        read_preferences(recipe.preferences)
+    _require_tasks("measure.tasks", recipe.measure.tasks, ())
+    if recipe.selection is not None:
+        asked, chosen = recipe.selection.evaluate, recipe.selection.choose
+        _require_tasks("selection.evaluate.tasks", asked.tasks, asked.include)
+        _require_tasks("selection.choose.report", chosen.report, chosen.include)
+
+
+def _require_tasks(where: str, names: Sequence[str], include: Sequence[Path]) -> None:
+    """Raise TaskError for an unknown name of ours; other names may be lm-eval's own tasks'."""
+    known = task_names(include) if names else {}
+    for name in names:
+        if name.startswith("hebench_") and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "`hebench tasks ls` lists them"
+            raise TaskError(f"{where}: unknown task {name}; {hint}")
+
+
 def _made(recipe: Recipe, base: Path | None, out: Path) -> dict[str, dict[str, Path | None]]:
     """Return what each stage reads, None for what is not there yet."""
 
@@ -63,7 +99,9 @@ def _made(recipe: Recipe, base: Path | None, out: Path) -> dict[str, dict[str, P
         record = read_stage(out / stage)
         return out / stage / name if record and record.finished else None
 
-    chosen = by("pretrain", "model" if recipe.selection is None else CHOSEN)
+    chosen = (
+        by("pretrain", "model") if recipe.selection is None else by(f"pretrain/{CHOSEN}", MODEL)
+    )
     corpus = by("corpus")
     return {
         "corpus": {},
@@ -86,4 +124,4 @@ def _base(recipe: Recipe) -> Iterator[Path | None]:
         with tempfile.TemporaryDirectory() as aside:
             yield tiny.make(Path(aside), [document.text for document in read_documents(text)])
     else:
-        yield Path(recipe.model)
+        yield Path(recipe.model).expanduser()

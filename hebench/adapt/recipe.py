@@ -4,7 +4,8 @@
     hebench adapt my_recipe.yaml model=mistral-7b/ pretrain.training.learning_rate=1e-5
 
 A recipe is named by its file in hebench/train/recipes/, or is a file of one's own. Paths of its
-corpus inputs are relative to `text`; `text` and the other paths are relative to the recipe.
+corpus inputs are relative to `text`; `text` and the other paths are relative to the recipe, but for
+`model` and what is typed as a pair, which are relative to where the command runs.
 A stage that the recipe leaves out (null) is not run.
 """
 
@@ -12,7 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hebench.config import build, read_yaml, require_known
 from hebench.errors import ConfigError
@@ -48,10 +49,18 @@ class MeasureConfig:
     limit_at_ends: int | None = None  # items before the first stage and after the last training
     passage_words: int = 60  # whitespace words of a held-out passage
     source_words: int = 1_500  # held-out words read of each source
-    dtype: str = "bfloat16"  # of the evaluated weights
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"  # of the evaluated weights
     device: str = "cpu"  # as torch names it
     batch_size: int = 8  # requests a forward pass
     threads: int | None = None  # of the CPU; None leaves PyTorch's choice
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that are none."""
+        names = ("limit", "limit_at_ends", "passage_words", "source_words", "batch_size", "threads")
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name}: expected at least 1, found {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +100,13 @@ class Recipe:
                 raise ConfigError(
                     f"{name}.language: expected the recipe's {self.language!r}, found {code!r}"
                 )
+        codes = self.corpus.languages
+        for name in ("calibrate", "pretrain"):
+            if absent := sorted(set(getattr(self, name).shares) - set(codes)):
+                raise ConfigError(
+                    f"{name}.shares: expected languages of the corpus's inputs "
+                    f"({', '.join(codes)}), found {absent[0]!r}"
+                )
         for stage, data in (("sft", "chat"), ("dpo", "preferences")):
             if getattr(self, stage) is not None and getattr(self, data) is None:
                 raise ConfigError(
@@ -115,13 +131,14 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     content = read_yaml(path, overrides)
     given = {pair.partition("=")[0] for pair in overrides}
     recipe = build(Recipe, content, path.name)
-    text = _text(recipe.text, recipe.corpus, path, typed="text" in given)
+    corpus = _with_reference(recipe.corpus, path, given)
+    text = _text(recipe.text, corpus, path, typed="text" in given)
     return replace(
         recipe,
         text=text,
         chat=_located(recipe.chat, path.parent, typed="chat" in given),
         preferences=_located(recipe.preferences, path.parent, typed="preferences" in given),
-        corpus=_with_text(recipe.corpus, text),
+        corpus=_with_text(corpus, text),
     )
 
 
@@ -146,6 +163,7 @@ def stage_config(name: str, stage: str, overrides: Sequence[str] = ()) -> Any:
     if not isinstance(text, str | None):
         raise ConfigError(f"{path.name}: text: expected a folder, found {text!r}")
     folder = None if text is None else Path(text).expanduser()
+    config = _with_reference(config, path, given)
     return _with_text(config, _text(folder, config, path, typed="text" in given))
 
 
@@ -182,6 +200,11 @@ def _text(given: Path | None, corpus: CorpusConfig, recipe: Path, *, typed: bool
 
 def _located(path: Path | None, folder: Path, *, typed: bool) -> Path | None:
     return path if path is None or typed else folder / path
+
+
+def _with_reference(corpus: CorpusConfig, recipe: Path, given: Collection[str]) -> CorpusConfig:
+    typed = bool({"corpus", "corpus.reference"} & set(given))
+    return replace(corpus, reference=_located(corpus.reference, recipe.parent, typed=typed))
 
 
 def _with_text(corpus: CorpusConfig, text: Path) -> CorpusConfig:

@@ -122,8 +122,8 @@ def picture(report: Report) -> bytes:
         found = [row.languages[code] for row in report.rows]
         middle = [values["bits_per_byte"] for values in found]
         spread = [
-            [values["bits_per_byte"] - values["bits_per_byte_low"] for values in found],
-            [values["bits_per_byte_high"] - values["bits_per_byte"] for values in found],
+            [values["bits_per_byte"] - _bound(values, "low") for values in found],
+            [_bound(values, "high") - values["bits_per_byte"] for values in found],
         ]
         axes.errorbar(
             places, middle, yerr=spread, marker="o", capsize=3, color=f"C{place}", label=code
@@ -157,6 +157,12 @@ def _row(point: Point, base: Point, records: Mapping[str, StageRecord]) -> Row:
         if run.is_dir()
         else {},
     )
+
+
+def _bound(values: Mapping[str, Any], side: str) -> float:
+    """Return a bound of bits per byte, NaN where it is unknown: null if it was read from a file."""
+    found = values[f"bits_per_byte_{side}"]
+    return math.nan if found is None else float(found)
 
 
 def _bounds(change: Mapping[str, float]) -> str:

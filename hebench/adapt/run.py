@@ -1,6 +1,6 @@
 """Run a recipe: every stage in order, from the first that is not complete, and measure between.
 
-    RUN/recipe.json   what was asked
+    RUN/recipe.json   what was asked: of the first run until a later one has come to its end
     RUN/corpus/ tokenizer/ distil/ calibrate/ pretrain/ sft/ dpo/   the stages
     RUN/pretrain/selection.json, chosen/                            the checkpoint that goes on
     RUN/scores/base/ distil/ ... dpo/                               what the model was worth
@@ -20,7 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hebench.adapt.measure import measure
-from hebench.adapt.pick import selected
+from hebench.adapt.pick import CHOSEN, MODEL, selected
+from hebench.adapt.plan import require_startable
 from hebench.adapt.recipe import DEMO_MODEL, TINY_MODEL, Recipe, recipes_folder
 from hebench.adapt.report import Point, Report, make_report, write_report
 from hebench.config import plain
@@ -45,8 +46,11 @@ def adapt(recipe: Recipe, out: Path, announce: Announce = lambda _: None) -> Rep
     """
     require_writable(out)
     first = rank() == 0
+    asked = json.dumps(plain(recipe), indent=2) + "\n"
     if first:
-        write_atomically(out / "recipe.json", json.dumps(plain(recipe), indent=2) + "\n")
+        require_startable(recipe)
+        if not (out / "recipe.json").exists():
+            write_atomically(out / "recipe.json", asked)
     run = _Run(recipe, out, announce if first else lambda _: None)
     run.prepare()
     run.teach()
@@ -54,6 +58,7 @@ def adapt(recipe: Recipe, out: Path, announce: Announce = lambda _: None) -> Rep
     report = make_report(out, recipe, run.points, run.records)
     if first:
         write_report(out, report, run.records)
+        write_atomically(out / "recipe.json", asked)  # a stage may have been added to it
     return report
 
 
@@ -64,7 +69,10 @@ class _Run:
         self.recipe, self.out, self.announce = recipe, out, announce
         self.model = _base(recipe, out)
         if rank() == 0 and not (self.model / "config.json").is_file():
-            raise CheckpointError(f"{self.model}: expected a model folder, found no config.json")
+            raise CheckpointError(
+                f"{self.model}: expected a model folder, found no config.json; give a Hugging Face "
+                "folder"
+            )
         self.records: dict[str, StageRecord] = {}
         self.points: list[Point] = []
 
@@ -122,7 +130,9 @@ class _Run:
         self.model = self.out / name / "model"
         if name == "pretrain" and self.recipe.selection is not None:
             self.announce("choosing a checkpoint")
-            self.model = selected(self.out / name, self.recipe.selection, self.announce)
+            run_folder, asked = self.out / name, self.recipe.selection
+            once(run_folder / CHOSEN, lambda to: selected(run_folder, asked, to, self.announce))
+            self.model = run_folder / CHOSEN / MODEL
         self._point(name, at_end=at_end)
 
     def _point(self, name: str, *, at_end: bool) -> None:
@@ -165,4 +175,4 @@ def _base(recipe: Recipe, out: Path) -> Path:
         if rank() == 0 and not (folder / "config.json").is_file():
             tiny.make(folder, [document.text for document in read_documents(text)])
         return folder
-    return Path(recipe.model)
+    return Path(recipe.model).expanduser()

@@ -57,5 +57,7 @@ def main() -> None:
     except OSError as error:
         if error.errno not in _USER_ERRNOS:
             raise
-        print(f"hebench: {error.strerror}: {error.filename or 'while writing'}", file=sys.stderr)
+        # Of a rename the second name: the first is a temporary file's.
+        where = error.filename2 or error.filename or "while writing"
+        print(f"hebench: {error.strerror}: {where}", file=sys.stderr)
         sys.exit(2)

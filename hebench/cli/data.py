@@ -104,6 +104,8 @@ def data_overlap(
     from hebench.data.overlap import clean_corpus, find_overlap
     from hebench.files import write_atomically
 
+    if min_share and clean is None:
+        raise ConfigError("--min-share says what --clean leaves out: add --clean, or omit it")
     names = tuple(part.strip() for part in sets.split(",") if part.strip())
     items, absent = evaluation_items(names)
     cleaning = None

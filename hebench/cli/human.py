@@ -362,9 +362,10 @@ def _write_new(out: Path, text: str) -> None:
 def _print_ranking(ranking: "Ranking", label: Callable[[str], str | int]) -> None:
     for row in ranking.rows:
         shown = label(row.model)
+        rate = f"win rate {row.win_rate:.1%} [{row.low:.1%}, {row.high:.1%}]"
         print(
-            f"  rank {row.rank_low}-{row.rank_high}  win rate {row.win_rate:.1%} "
-            f"[{row.low:.1%}, {row.high:.1%}]  {row.votes} votes  "
+            f"  rank {row.ranks}  {'not judged' if row.rank_low is None else rate}  "
+            f"{row.votes} votes  "
             f"{shown if isinstance(shown, str) else f'model {shown}'}"
         )
     for note in ranking.notes.values():

@@ -2,8 +2,8 @@
 
 import json
 import os
-import shutil
 import sys
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -258,11 +258,10 @@ def _demo_board(folders: list[Path], out: Path) -> None:
     from hebench.board.build import build_site
     from hebench.board.store import add_run
 
-    board = out / "leaderboard"
-    shutil.rmtree(board, ignore_errors=True)
-    for folder in folders:
-        add_run(board, folder)
-    print(f"page: {(build_site(board, out / 'site') / 'he' / 'index.html').resolve()}")
+    with tempfile.TemporaryDirectory() as aside:  # `out` may have a leaderboard/ that is no demo's
+        for folder in folders:
+            add_run(Path(aside), folder)
+        print(f"page: {(build_site(Path(aside), out / 'site') / 'he' / 'index.html').resolve()}")
 
 
 def _print_runs(folders: list[Path], *, as_json: bool = False) -> None:

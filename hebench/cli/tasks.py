@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hebench.cli.options import AsJson, Include
-from hebench.errors import HebenchError
+from hebench.errors import ConfigError, HebenchError
 
 app = typer.Typer(no_args_is_help=True, help="The tasks: list, check, show their prompts.")
 
@@ -79,5 +79,7 @@ def tasks_show(
     """Print the exact prompts that a model is given."""
     from hebench.harness.tasks import prompts
 
+    if n < 1:
+        raise ConfigError(f"--n: expected at least 1 item, found {n}")
     for number, prompt in enumerate(prompts(task, n, include_path or ()), start=1):
         print(f"--- {task}, item {number} ---\n{prompt}")

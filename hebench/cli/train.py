@@ -49,7 +49,7 @@ def adapt(
     from hebench.adapt.recipe import load_recipe
 
     given, overrides = _split(pairs, ("out",))
-    out = Path(given.get("out") or f"runs/{Path(recipe).stem}")
+    out = Path(given.get("out") or f"runs/{Path(recipe).stem}").expanduser()
     asked = load_recipe(recipe, overrides)
     if dry_run:
         from hebench.adapt.plan import plan_adapt
@@ -74,11 +74,11 @@ def _stage(name: str, paths: tuple[str, ...], about: str) -> None:
         dry_run: DryRun = False,
     ) -> None:
         given, overrides = _split(pairs, (*paths, "out"))
-        missing = [path for path in (*paths, "out") if path not in given]
+        missing = [path for path in (*paths, "out") if not given.get(path)]
         if missing:
             wanted = " ".join(f"{path}=PATH" for path in missing)
             raise ConfigError(f"hebench train {name} needs {wanted}")
-        folders = {key: Path(value) for key, value in given.items()}
+        folders = {key: Path(value).expanduser() for key, value in given.items()}
         if dry_run:
             from hebench.adapt.recipe import stage_config
             from hebench.train.plan import plan_stage
@@ -95,7 +95,7 @@ def _stage(name: str, paths: tuple[str, ...], about: str) -> None:
         for key, value in record.metrics.items():
             if not isinstance(value, Mapping | list):
                 print(f"{key:32}{value}")
-        print(f"stage folder: {Path(given['out']).resolve()}")
+        print(f"stage folder: {folders['out'].resolve()}")
 
     needs = " ".join(f"{path}=PATH" for path in (*paths, "out"))
     command.__doc__ = f"{about} Needs {needs}."

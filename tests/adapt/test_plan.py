@@ -1,5 +1,6 @@
 """A dry run of a whole recipe: every stage in order, as far as it can be known beforehand."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ import pytest
 
 from hebench.adapt.plan import plan_adapt
 from hebench.adapt.recipe import load_recipe
-from hebench.errors import CheckpointError, ConfigError, DataError
+from hebench.adapt.run import adapt
+from hebench.errors import CheckpointError, ConfigError, DataError, TaskError
 from hebench.models import demo, tiny
 from hebench.train.stage import open_stage
 
@@ -85,7 +87,6 @@ def test_a_model_that_would_be_downloaded_is_not(
     [
         (["model=nowhere"], CheckpointError, "nowhere: expected a model folder"),
         (["text=nowhere"], DataError, "nowhere/he.txt: expected a file or a folder"),
-        (["chat=nowhere"], DataError, "nowhere: expected a JSON Lines file"),
         (["corpus.reference=nowhere"], DataError, "nowhere: expected a word list or a corpus"),
     ],
 )
@@ -96,11 +97,62 @@ def test_an_adaptation_that_could_not_start_is_refused(
         plan_adapt(load_recipe("tiny", pairs), tmp_path / "run")
 
 
+BAD = '{"prompt": "?"}\n'
+
+
+@pytest.mark.parametrize("starts", [plan_adapt, adapt])
+@pytest.mark.parametrize(
+    ("pair", "error", "expected"),
+    [
+        ("chat=nowhere", DataError, "nowhere: expected a JSON Lines file"),
+        ("chat={}/bad.jsonl", DataError, "bad.jsonl line 1: expected a key 'messages'"),
+        ("preferences={}/bad.jsonl", DataError, "bad.jsonl line 1: expected keys prompt, ch"),
+        ("measure.tasks=[hebench_mimi_qa]", TaskError, "unknown task hebench_mimi_qa; did you m"),
+        ("selection.evaluate.tasks=[hebench_selekt]", TaskError, "did you mean hebench_select"),
+        ("selection.choose.report=[hebench_x]", TaskError, "choose.report: unknown task hebench"),
+    ],
+)
+def test_what_a_late_stage_would_refuse_is_refused_before_the_first(
+    tmp_path: Path, pair: str, error: type[Exception], expected: str, starts: Callable[..., Any]
+) -> None:
+    (tmp_path / "bad.jsonl").write_text(BAD, encoding="utf-8")
+    with pytest.raises(error, match=expected):
+        starts(load_recipe("tiny", [pair.format(tmp_path)]), tmp_path / "run")
+    assert not (tmp_path / "run" / "corpus").exists()
+
+
+@pytest.mark.parametrize("starts", [plan_adapt, adapt])
 def test_more_processes_than_one_stage_was_asked_for_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, starts: Callable[..., Any]
 ) -> None:
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     pairs = ["pretrain.training.world_size=2", "pretrain.training.micro_rows=2"]
     with pytest.raises(ConfigError, match="world_size: expected 1 processes, found 2"):
-        plan_adapt(load_recipe("tiny", pairs), tmp_path / "run")
+        starts(load_recipe("tiny", pairs), tmp_path / "run")
+    assert not (tmp_path / "run" / "corpus").exists()
+
+
+def test_a_run_that_was_cut_off_while_it_chose_can_go_on(tmp_path: Path) -> None:
+    recipe = load_recipe("tiny")
+    out = tmp_path / "run"
+    with open_stage(out / "pretrain", "pretrain", recipe.pretrain) as stage:
+        stage.finish({})
+    assert "model" not in stages(plan_adapt(recipe, out))["sft"]["inputs"]
+    with open_stage(out / "pretrain" / "chosen", "selection", recipe.selection) as stage:
+        stage.finish({})
+    with pytest.raises(CheckpointError, match="pretrain/chosen/model: expected a model folder"):
+        plan_adapt(recipe, out)
+
+
+def test_a_recipe_that_is_refused_does_not_pass_for_what_the_folder_was_asked(
+    tmp_path: Path,
+) -> None:
+    recipe, out = load_recipe("tiny"), tmp_path / "run"
+    other = load_recipe("tiny", ["corpus.seed=5"])
+    with open_stage(out / "corpus", "corpus", other.corpus):
+        pass
+    (out / "recipe.json").write_text("the other's", encoding="utf-8")
+    with pytest.raises(ConfigError, match="corpus: holds a stage that was asked for otherwise"):
+        adapt(recipe, out)
+    assert (out / "recipe.json").read_text("utf-8") == "the other's"

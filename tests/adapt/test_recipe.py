@@ -64,6 +64,13 @@ def test_tiny_recipes_bring_their_own_text_in_two_languages() -> None:
         (["language=en"], "corpus.language|language"),
         (["chat=null"], "sft needs data"),
         (["pretrain.training.steps=many"], "expected int"),
+        (["calibrate.shares={he: 0.5, fr: 0.5}"], r"calibrate.shares: .*\(en, he\), found 'fr'"),
+        (["pretrain.shares={fr: 1.0}"], "pretrain.shares: expected languages of the corpus's inp"),
+        (
+            ["measure.dtype=float33"],
+            r"measure: dtype: expected one of \['bfloat16', 'float16', 'fl",
+        ),
+        (["measure.passage_words=0"], "measure: passage_words: expected at least 1, found 0"),
         (["novalue"], "expected key=value"),
     ],
 )
@@ -86,12 +93,17 @@ def test_a_recipe_without_its_text_says_what_to_give() -> None:
 def test_paths_of_a_file_of_ones_own_are_relative_to_it(tmp_path: Path) -> None:
     content = yaml.safe_load((recipes_folder() / "tiny.yaml").read_text(encoding="utf-8"))
     content |= {"text": "words", "chat": "talk.jsonl"}
+    content["corpus"]["reference"] = "words.tsv"
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     recipe = load_recipe(str(tmp_path / "own.yaml"))
     assert recipe.text == tmp_path / "words"
     assert recipe.chat == tmp_path / "talk.jsonl"
-    typed = load_recipe(str(tmp_path / "own.yaml"), ["chat=there.jsonl"])
+    assert recipe.corpus.reference == tmp_path / "words.tsv"
+    assert stage_config(str(tmp_path / "own.yaml"), "corpus") == recipe.corpus
+    pairs = ["chat=there.jsonl", "corpus.reference=there.tsv"]
+    typed = load_recipe(str(tmp_path / "own.yaml"), pairs)
     assert typed.chat == Path("there.jsonl")
+    assert typed.corpus.reference == Path("there.tsv")
 
 
 def test_one_stage_is_configured_from_a_recipe_or_from_a_file_with_that_stage_alone(
