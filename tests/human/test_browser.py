@@ -63,9 +63,15 @@ def tab(context: BrowserContext) -> Iterator[Page]:
     assert [text for text in errors if not re.search(LOST, text)] == []
 
 
+def follow(tab: Page, link: Any) -> None:
+    """Click what leads to another page, and wait for that page."""
+    with tab.expect_navigation():
+        link.click()
+
+
 def enter(tab: Page, site: Served, role: str = "rater") -> None:
     tab.goto(site.link(role))
-    tab.locator("main form button").last.click()
+    follow(tab, tab.locator("main form button").last)
     tab.wait_for_load_state("networkidle")
 
 
@@ -172,7 +178,7 @@ def test_a_whole_study_in_hebrew_with_the_connection_lost_in_the_middle(
     assert all(0 < v.seconds < 60 for v in votes(site))
 
     tab.goto(site.address + "/history")
-    tab.locator(".votes a").first.click()
+    follow(tab, tab.locator(".votes a").first)
     tab.locator("button.both_bad").click()
     tab.wait_for_url("**/history")
     assert len(votes(site)) == total
@@ -383,14 +389,14 @@ def test_votes_of_a_session_that_ended_wait_for_the_next_one(
 ) -> None:
     link = site.link()
     tab.goto(link)
-    tab.locator("main form button").click()
+    follow(tab, tab.locator("main form button"))
     tab.wait_for_load_state("networkidle")
     context.clear_cookies()
     tab.keyboard.press("Digit2")
     expect(tab.locator("#notice")).to_contain_text("קישור ההזמנה")
     assert votes(site) == ()
     tab.goto(link)
-    tab.locator("main form button").click()
+    follow(tab, tab.locator("main form button"))
     wait_for_votes(tab, site, 1)
 
 
@@ -401,7 +407,7 @@ def test_a_vote_with_a_token_from_an_earlier_session_waits_for_a_fresh_page(
     tabs = [context.new_page(), context.new_page()]
     for tab in tabs:  # the second one's session replaces the first one's
         tab.goto(link)
-        tab.locator("main form button").last.click()
+        follow(tab, tab.locator("main form button").last)
         tab.wait_for_load_state("networkidle")
     tabs[0].keyboard.press("Digit2")
     expect(tabs[0].locator("#notice")).to_contain_text("הצבעה אחת ממתינה")
@@ -619,7 +625,7 @@ def test_a_draft_survives_looking_elsewhere_and_goes_with_its_rater(
     with served(tmp_path, "likert") as site:
         link = site.link()
         tab.goto(link)
-        tab.locator("main form button").click()
+        follow(tab, tab.locator("main form button"))
         tab.wait_for_load_state("networkidle")
         before = begin(tab, "likert")
         tab.goto(site.address + "/history")
@@ -631,7 +637,7 @@ def test_a_draft_survives_looking_elsewhere_and_goes_with_its_rater(
         tab.wait_for_load_state("networkidle")
         assert drafts(tab) == []
         tab.goto(link)  # the same rater, the same page, and nothing on it
-        tab.locator("main form button").click()
+        follow(tab, tab.locator("main form button"))
         tab.wait_for_load_state("networkidle")
         assert filled(tab) != before
 
@@ -694,7 +700,7 @@ def pages_of(site: Served, tab: Page) -> Iterator[str]:
     """Go through every page that a rater and an owner have."""
     tab.goto(site.link())
     yield "enter"
-    tab.locator("main form button").click()
+    follow(tab, tab.locator("main form button"))
     tab.wait_for_load_state("networkidle")
     yield from pages_of_type(site, tab)
     for path in ("/history", "/data", "/nothing"):
@@ -702,11 +708,11 @@ def pages_of(site: Served, tab: Page) -> Iterator[str]:
         yield path
     reveal(site.database, site.study.name, what="status", why="מודל אחד נראה שבור")
     tab.goto(site.link("owner"))
-    tab.locator("main form button").last.click()
+    follow(tab, tab.locator("main form button").last)
     tab.locator("details").evaluate_all("all => all.forEach((one) => { one.open = true })")
     yield "owner"
     tab.goto(site.address + "/owner/invites")
-    tab.locator("form.row button").click()
+    follow(tab, tab.locator("form.row button"))
     yield "invites"
 
 
@@ -720,7 +726,7 @@ def pages_of_type(site: Served, tab: Page) -> Iterator[str]:
     tab.locator("details").evaluate_all("all => all.forEach((one) => { one.open = true })")
     yield "work, all open"
     tab.goto(site.address + "/history")
-    tab.locator(".votes a").first.click()
+    follow(tab, tab.locator(".votes a").first)
     yield "correct"
 
 
@@ -794,7 +800,7 @@ def test_every_type_is_accessible_and_fits(
     for name in pages_of_type(each, tab):
         check_page(tab, name, language)
     tab.goto(each.link("owner"))
-    tab.locator("main form button").last.click()
+    follow(tab, tab.locator("main form button").last)
     check_page(tab, "owner", language)
     tab.context.close()
 
