@@ -143,7 +143,7 @@ def test_tasks_path_ls_and_show(
 def test_ctrl_c_is_130_and_the_same_command_goes_on(tiny_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     command = [sys.executable, "-m", "hebench", "eval", str(tiny_model)]
-    command += ["--tasks", "hebench_mini_summarization", "--out", str(out), "--limit", "12"]
+    command += ["--tasks", "hebench_mini_summarization", "--out", str(out), "--limit", "32"]
     command += ["--batch-size", "1", "--dtype", "float32"]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     answers = out / ANSWERS_NAME
