@@ -161,7 +161,7 @@ def test_ctrl_c_is_130_and_the_same_command_goes_on(tiny_model: Path, tmp_path: 
     assert not (out / MANIFEST_NAME).exists()
     subprocess.run(command, check=True, capture_output=True)
     manifest = json.loads((out / MANIFEST_NAME).read_text(encoding="utf-8"))
-    assert 1 <= manifest["requests_reused"] < 12
+    assert 1 <= manifest["requests_reused"] < 32
 
 
 def test_a_full_disk_is_one_line_and_nothing_counts_as_complete(tmp_path: Path) -> None:
