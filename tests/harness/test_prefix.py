@@ -96,10 +96,15 @@ def test_a_tree_holds_each_beginning_once_and_every_way_back(sequences: list[lis
 # --------------------------------------------------------------------------- the same answers
 
 
+@pytest.mark.parametrize("call_tokens", [7, 128])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_architecture_gives_the_answers_of_the_stock_model(
-    pair: Callable[..., tuple[Any, Any]], architecture: str
+    pair: Callable[..., tuple[Any, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    architecture: str,
+    call_tokens: int,
 ) -> None:
+    monkeypatch.setattr(branches, "_CALL_TOKENS", call_tokens)
     stock, ours = pair(architecture)
     assert_same_scores(stock, ours, CHOICES)
     expected = stock.generate_until(FREE, disable_tqdm=True)
@@ -268,6 +273,18 @@ def test_answers_longer_than_reckoned_are_put_off_and_go_on(
     found = ours.generate_until(asked, disable_tqdm=True)
     assert found == stock.generate_until(asked, disable_tqdm=True)
     assert len([own for own in begun if own > 0]) > 2  # and what was written is not lost
+
+
+@pytest.mark.parametrize(("small", "share"), [(512 * 2**20, 1), (0, 0.5)])
+def test_answers_of_a_small_model_may_take_as_much_memory_as_its_weights(
+    pair: Callable[..., tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch, small: int, share: float
+) -> None:
+    monkeypatch.setattr(budget, "_CPU_SLOTS_BYTES", small)
+    ours = pair()[1]
+    states = ours.branches.empty
+    a_token = sum(2 * x.shape[0] * x.shape[-1] * 4 for x, _ in states)
+    weights = sum(4 * weight.numel() for weight in ours.model.parameters())
+    assert ours._budget.slots(ours.model, states) == int(share * weights / a_token) > 0
 
 
 PART = rows._part

@@ -24,6 +24,9 @@ from hebench.harness.prefix.tree import Ints
 _ATTENTION = "hebench_branches"
 _NEEDED = ("attention_mask", "position_ids", "past_key_values", "logits_to_keep")
 _PROBE = 12  # tokens of each of the two branches that are read to try a model
+# Tokens whose attention is one call on a processor: those of a later one are not masked but left
+# out. An accelerator has its calls one by one, and each costs.
+_CALL_TOKENS = 128
 
 
 class Branches:
@@ -149,7 +152,7 @@ class Branches:
                 layer.select(kept)
 
     def _masks(self, labels: Ints, places: Ints) -> dict[int | None, Any]:
-        """Return who sees whom, by window, (1, 1, groups * new, slots).
+        """Return who sees whom, by window, (1, 1, new * groups, slots).
 
         In the form that is added, since attention would turn a truth value into it at every layer.
         """
@@ -164,7 +167,7 @@ class Branches:
                 near = seen & (own - torch.from_numpy(self._places).to(device) < window)
             mask = torch.zeros(near.shape, dtype=dtype, device=device)
             mask.masked_fill_(~near, torch.finfo(dtype).min)
-            masks[window] = mask.repeat(self._groups, 1)[None, None]
+            masks[window] = mask.repeat_interleave(self._groups, dim=0)[None, None]
         return masks
 
     @contextlib.contextmanager
@@ -239,18 +242,25 @@ def _folded_attention(  # noqa: PLR0913, PLR0917 (transformers' own order)
 
     The heads that share keys stand below each other as further queries; so does the mask.
     """
-    _, heads, new, width = query.shape
-    shared = key.shape[1]
-    groups = heads // shared
-    found = torch.nn.functional.scaled_dot_product_attention(
-        query.reshape(1, shared, groups * new, width),
-        key,
-        value,
-        attn_mask=attention_mask,
-        scale=scaling,
-    )
-    found = found.reshape(1, heads, new, value.shape[-1])
-    return found.transpose(1, 2).contiguous(), None
+    new, slots = query.shape[2], key.shape[2]
+    groups = query.shape[1] // key.shape[1]
+    folded = query.unflatten(1, (-1, groups)).transpose(2, 3).flatten(2, 3)
+    step = _CALL_TOKENS if query.device.type == "cpu" else new
+    found = []
+    for start in range(0, new, step):
+        stop = min(start + step, new)
+        part, seen = slice(start * groups, stop * groups), slice(slots - new + stop)
+        found.append(
+            torch.nn.functional.scaled_dot_product_attention(
+                folded[:, :, part],
+                key[:, :, seen],
+                value[:, :, seen],
+                attn_mask=attention_mask[:, :, part, seen],
+                scale=scaling,
+            )
+        )
+    answer = torch.cat(found, dim=2).unflatten(2, (new, groups))
+    return answer.permute(0, 2, 1, 3, 4).flatten(2, 3).contiguous(), None
 
 
 def branched(model: Any) -> Branches | str:
