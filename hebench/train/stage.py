@@ -81,7 +81,7 @@ def open_stage(
 
     config: the stage's dataclass. inputs: SHA-256 of what it reads, by name. What writes that were
     cut off have left in it is removed. Raises ConfigError if another job holds the folder, or if
-    it was begun with another configuration or input.
+    it holds work of another configuration or input.
     """
     require_writable(out)
     with (out / ".lock").open("w") as lock:
@@ -100,6 +100,8 @@ def open_stage(
             started=_now(),
         )
         earlier = read_stage(out)
+        if earlier and earlier.key != wanted.key and not _holds_work(out, earlier):
+            earlier = None  # it failed before its first work: the command was mended
         if earlier and earlier.key != wanted.key:
             raise ConfigError(
                 f"{out}: holds a stage that was asked for otherwise ({_difference(earlier, wanted)}"
@@ -125,6 +127,13 @@ def read_stage(folder: Path) -> StageRecord | None:
             f"{path}: expected a stage record of this version, found {one_line(error)}; "
             "remove the folder and run the stage again"
         ) from error
+
+
+def _holds_work(folder: Path, record: StageRecord) -> bool:
+    """Return whether a stage folder holds more than what was asked of it."""
+    return record.finished is not None or any(
+        path.name not in {STAGE_NAME, ".lock"} for path in folder.iterdir()
+    )
 
 
 def _write(folder: Path, record: StageRecord) -> None:

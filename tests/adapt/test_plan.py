@@ -150,8 +150,8 @@ def test_a_recipe_that_is_refused_does_not_pass_for_what_the_folder_was_asked(
 ) -> None:
     recipe, out = load_recipe("tiny"), tmp_path / "run"
     other = load_recipe("tiny", ["corpus.seed=5"])
-    with open_stage(out / "corpus", "corpus", other.corpus):
-        pass
+    with open_stage(out / "corpus", "corpus", other.corpus) as stage:
+        (stage.folder / "documents").mkdir()
     (out / "recipe.json").write_text("the other's", encoding="utf-8")
     with pytest.raises(ConfigError, match="corpus: holds a stage that was asked for otherwise"):
         adapt(recipe, out)

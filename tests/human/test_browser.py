@@ -21,7 +21,7 @@ from tests.human.made_pages import ANSWERS, HOSTILE, Served, served
 
 pytestmark = pytest.mark.slow
 
-LOST = r"ERR_INTERNET_DISCONNECTED|the server responded with a status of (401|403|410|500|503)"
+LOST = r"ERR_INTERNET_DISCONNECTED|the server responded with a status of (401|403|410|429|500|503)"
 KINDS = ("pairwise", "pairwise_dimensions", "likert", "spans", "review")
 SIZES = {"phone": {"width": 360, "height": 740}, "desktop": {"width": 1280, "height": 900}}
 
@@ -382,6 +382,22 @@ def test_an_error_of_the_server_keeps_the_vote_and_sends_it_again(site: Served, 
     tab.wait_for_timeout(100)
     tab.evaluate("dispatchEvent(new Event('online'))")
     wait_for_votes(tab, site, 1)
+
+
+@pytest.mark.parametrize("status", [429, 500])
+def test_a_taking_back_that_the_server_cannot_do_now_is_said_so(
+    site: Served, tab: Page, status: int
+) -> None:
+    enter(tab, site)
+    first = slot(tab)
+    tab.keyboard.press("Digit1")
+    wait_for_votes(tab, site, 1)
+    tab.route("**/undo", lambda route: route.fulfill(status=status, body=""), times=1)
+    tab.keyboard.press("KeyZ")
+    expect(tab.locator("#notice")).to_contain_text("אינו יכול לבטל אותה כרגע")
+    assert slot(tab) != first
+    tab.keyboard.press("KeyZ")
+    expect(tab.locator("[data-slot]")).to_have_attribute("data-slot", first)
 
 
 def test_votes_of_a_session_that_ended_wait_for_the_next_one(

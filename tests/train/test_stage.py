@@ -74,6 +74,19 @@ def test_what_killed_writes_left_is_removed_by_the_next_job(tmp_path: Path) -> N
     assert left == {".lock", "stage.json", ".stage.json.abc.tmp"}
 
 
+def test_a_folder_that_holds_no_work_yet_may_be_asked_for_otherwise(tmp_path: Path) -> None:
+    with open_stage(tmp_path, "distil", Config(), INPUTS):
+        pass  # as a stage ends that refuses what it reads
+    with open_stage(tmp_path, "calibrate", Config(steps=4)) as stage:
+        assert (stage.record.stage, stage.record.inputs) == ("calibrate", {})
+        (tmp_path / "states.pt").write_text("work")
+    with (
+        pytest.raises(ConfigError, match="stage was calibrate, is distil.*choose another folder"),
+        open_stage(tmp_path, "distil", Config(), INPUTS),
+    ):
+        pass
+
+
 @pytest.mark.parametrize(
     ("name", "config", "inputs", "difference"),
     [

@@ -199,12 +199,15 @@ async function undo() {
   if (!last) {
     const id = unheard ?? uuid();
     unheard = null;
+    let refused = false;
     try {
       const answer = await post("/undo", { id }, item.dataset.token);
-      page = answer.ok && (await answer.json()).page;
+      refused = !answer.ok;
+      page = (await answer.json()).page;
+      if (refused) throw answer;
     } catch {
       unheard = id;
-      notice.textContent = say("undo_offline");
+      notice.textContent = say(refused ? "undo_refused" : "undo_offline");
       notice.hidden = false;
       return;
     }
