@@ -49,6 +49,11 @@ def read_yaml(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     return content
 
 
+def require_single_keys(path: Path) -> None:
+    """Raise YAMLError if a key stands twice in one mapping of a YAML file, whatever its tags."""
+    yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
+
+
 class _Loader(yaml.SafeLoader):
     """YAML's own safe loader, but of two values for one key it does not keep the last unasked."""
 

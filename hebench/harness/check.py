@@ -19,6 +19,7 @@ from typing import Any
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
+from hebench.config import require_single_keys
 from hebench.errors import CheckpointError, DataError, TaskError, one_line
 from hebench.files import sha256_of_json, write_atomically
 from hebench.harness.tasks import load_tasks, quiet, tasks_folder, upstream_folders
@@ -43,7 +44,7 @@ def check_tasks(folder: Path) -> list[Problem]:
     """Return what is wrong with the task files under `folder`; an empty list if nothing is.
 
     Finds what `lm_eval validate` does not: files that do not parse (the harness skips them
-    silently), functions that cannot be imported, names that are taken or do not start with
+    silently) or give a key twice (it takes the last), functions that cannot be imported, names that are taken or do not start with
     `hebench_`, missing versions, few-shot examples that are not fixed, stop strings that can
     never match, and group members that do not exist.
     """
@@ -54,6 +55,7 @@ def check_tasks(folder: Path) -> list[Problem]:
     for path in sorted(folder.rglob("*.yaml")):
         try:
             configs[path] = load_yaml(path, resolve_func=True)
+            require_single_keys(path)
         except Exception as error:  # noqa: BLE001 - whatever a file makes YAML raise is the finding
             problems.append(Problem(path, f"cannot be loaded: {one_line(error)}"))
     owners: dict[str, Path] = {}

@@ -87,6 +87,7 @@ def test_every_yaml_is_indexed() -> None:
         ),
         ("group: hebench_all\ntask: [hebench_gone]\nmetadata: {version: 1}\n", "hebench_gone"),
         ("- a\n- b\n", "cannot be loaded"),
+        (GOOD + "num_fewshot: 5\n", "the key 'num_fewshot' again after line"),
         ("include: ../_families/gone\ntask: hebench_toy\n", "cannot be loaded"),
         ("dataset_path: json\n", "expected `task: NAME`"),
     ],
