@@ -44,9 +44,9 @@ def check_tasks(folder: Path) -> list[Problem]:
     """Return what is wrong with the task files under `folder`; an empty list if nothing is.
 
     Finds what `lm_eval validate` does not: files that do not parse (the harness skips them
-    silently) or give a key twice (it takes the last), functions that cannot be imported, names that are taken or do not start with
-    `hebench_`, missing versions, few-shot examples that are not fixed, stop strings that can
-    never match, and group members that do not exist.
+    silently) or give a key twice (it takes the last), functions that cannot be imported, names
+    that are taken or do not start with `hebench_`, missing versions, few-shot examples that are
+    not fixed, stop strings that can never match, and group members that do not exist.
     """
     if not folder.is_dir():
         raise TaskError(f"expected a folder of task files, found nothing at {folder}")

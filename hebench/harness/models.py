@@ -13,7 +13,7 @@ from typing import Any
 from lm_eval.api.model import LM
 
 from hebench.errors import CheckpointError, ConfigError, TaskError, one_line
-from hebench.files import sha256_of, sha256_of_json
+from hebench.files import sha256_of_files
 from hebench.harness.tasks import quiet
 from hebench.models.baselines import BASELINES, TITLES
 from hebench.records import Model
@@ -94,7 +94,7 @@ def _identify_folder(folder: Path, name: str | None, dtype: str) -> Model:
         name=name or folder.resolve().name,
         source=folder.resolve().name,
         revision=None,
-        weights_sha256=sha256_of_json({path.name: sha256_of(path) for path in weights}),
+        weights_sha256=sha256_of_files(weights, "hash of the weights"),
         parameters=None,
         dtype=dtype,
     )
@@ -109,7 +109,7 @@ def settings_sha256(model: str) -> str | None:
     if not folder.is_dir():
         return None
     beside = {path for pattern in _SETTINGS_PATTERNS for path in folder.glob(pattern)}
-    return sha256_of_json({path.name: sha256_of(path) for path in sorted(beside)})
+    return sha256_of_files(sorted(beside), "hash of the settings")
 
 
 def load_local(  # noqa: PLR0913 (each is named at the call)

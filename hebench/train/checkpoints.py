@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hebench.errors import CheckpointError, one_line
-from hebench.files import sha256_of, sha256_of_json, write_atomically
+from hebench.files import sha256_of, sha256_of_files, write_atomically
 
 MARKER = "hebench.json"
 PIN = "hebench.pin"  # its presence keeps a checkpoint from rotation
@@ -207,7 +207,7 @@ def model_sha256(folder: Path) -> str:
     if (folder / MARKER).is_file():
         return sha256_of(folder / MARKER)
     files = sorted(path for path in folder.iterdir() if path.is_file())
-    return sha256_of_json({path.name: sha256_of(path) for path in files})
+    return sha256_of_files(files, "hash of the model")
 
 
 def tokenizer_sha256(folder: Path) -> str:
