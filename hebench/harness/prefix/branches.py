@@ -10,6 +10,7 @@ and without a copy of what they share.
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,8 @@ from hebench.harness.prefix.tree import Ints
 _ATTENTION = "hebench_branches"
 _NEEDED = ("attention_mask", "position_ids", "past_key_values", "logits_to_keep")
 _PROBE = 12  # tokens of each of the two branches that are read to try a model
-# Tokens whose attention is one call on a processor: those of a later one are not masked but left
-# out. An accelerator has its calls one by one, and each costs.
+# Tokens whose attention is one call on a processor: slots that none of them sees are not masked
+# but left out. On an accelerator all are, whose calls cost more than what they compute.
 _CALL_TOKENS = 128
 
 
@@ -78,14 +79,12 @@ class Branches:
         self._ends = np.concatenate([self._ends, ends])
         self._places = np.concatenate([self._places, places])
         self.tokens_needed += len(tokens)
-        return self.forward(
-            tokens,
-            places,
-            self._masks(labels, places),
-            self._cache,
-            scored,
-            _folded_attention if self.folded else None,
-        )
+        masks = self._masks(labels, places)
+        attention = None
+        if self.folded:
+            calls = {window: self._calls(mask) for window, mask in masks.items()}
+            attention = partial(_folded_attention, [calls[window] for window in self.windows])
+        return self.forward(tokens, places, masks, self._cache, scored, attention)
 
     def forward(  # noqa: PLR0913, PLR0917
         self,
@@ -170,6 +169,18 @@ class Branches:
             masks[window] = mask.repeat_interleave(self._groups, dim=0)[None, None]
         return masks
 
+    def _calls(self, mask: Any) -> list[tuple[slice, slice]]:
+        """Return the queries, heads folded in, and the slots of each call of attention."""
+        if self.device.type != "cpu":
+            return [(slice(None), slice(None))]
+        size = _CALL_TOKENS * self._groups
+        found = []
+        for start in range(0, mask.shape[2], size):
+            part = slice(start, start + size)
+            seen = (mask[0, 0, part] == 0).any(dim=0).nonzero()
+            found.append((part, slice(int(seen[0]), int(seen[-1]) + 1)))
+        return found
+
     @contextlib.contextmanager
     def _attention(self, attention: Callable[..., Any] | None) -> Iterator[None]:
         config = self._model.config
@@ -229,6 +240,7 @@ def _roomier(states: Any, used: int, room: int) -> Any:
 
 
 def _folded_attention(  # noqa: PLR0913, PLR0917 (transformers' own order)
+    calls: list[list[tuple[slice, slice]]],
     module: Any,
     query: Any,
     key: Any,
@@ -241,24 +253,21 @@ def _folded_attention(  # noqa: PLR0913, PLR0917 (transformers' own order)
     """Return attention as transformers' sdpa does, without a copy of the keys for each group.
 
     The heads that share keys stand below each other as further queries; so does the mask.
+    calls: of each layer, the queries and the slots of each call.
     """
-    new, slots = query.shape[2], key.shape[2]
+    new = query.shape[2]
     groups = query.shape[1] // key.shape[1]
     folded = query.unflatten(1, (-1, groups)).transpose(2, 3).flatten(2, 3)
-    step = _CALL_TOKENS if query.device.type == "cpu" else new
-    found = []
-    for start in range(0, new, step):
-        stop = min(start + step, new)
-        part, seen = slice(start * groups, stop * groups), slice(slots - new + stop)
-        found.append(
-            torch.nn.functional.scaled_dot_product_attention(
-                folded[:, :, part],
-                key[:, :, seen],
-                value[:, :, seen],
-                attn_mask=attention_mask[:, :, part, seen],
-                scale=scaling,
-            )
+    found = [
+        torch.nn.functional.scaled_dot_product_attention(
+            folded[:, :, part],
+            key[:, :, seen],
+            value[:, :, seen],
+            attn_mask=attention_mask[:, :, part, seen],
+            scale=scaling,
         )
+        for part, seen in calls[module.layer_idx]
+    ]
     answer = torch.cat(found, dim=2).unflatten(2, (new, groups))
     return answer.permute(0, 2, 1, 3, 4).flatten(2, 3).contiguous(), None
 

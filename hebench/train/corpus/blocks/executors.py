@@ -5,6 +5,8 @@ run folder must be on a file system that all machines see.
 """
 
 import contextlib
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -76,7 +78,14 @@ def _run(config: CorpusConfig, name: str, steps: list[Any], tasks: int, folder: 
 class _Here(LocalPipelineExecutor):  # type: ignore[misc]
     """datatrove's local executor, whose words go to a file."""
 
+    def __init__(self, *steps: Any, **options: Any) -> None:
+        """Take datatrove's own options."""
+        super().__init__(*steps, **options)
+        self._main_process = os.getpid()
+
     def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1) -> Any:
+        if os.getpid() != self._main_process:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
         folder = Path(self.logging_dir.resolve_paths("stderr"))
         folder.mkdir(parents=True, exist_ok=True)
         with (
