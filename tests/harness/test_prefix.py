@@ -275,7 +275,7 @@ def test_answers_longer_than_reckoned_are_put_off_and_go_on(
     assert len([own for own in begun if own > 0]) > 2  # and what was written is not lost
 
 
-@pytest.mark.parametrize(("small", "share"), [(512 * 2**20, 1), (0, 0.5)])
+@pytest.mark.parametrize(("small", "share"), [(384 * 2**20, 1), (0, 0.5)])
 def test_answers_of_a_small_model_may_take_as_much_memory_as_its_weights(
     pair: Callable[..., tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch, small: int, share: float
 ) -> None:
