@@ -191,7 +191,7 @@ function plainly(form, button) {
   form.submit();
 }
 
-let unheard = null; // the id of a taking back whose answer never came: asked again, it is the same
+let unheard = null; // the id of a taking back that was not done, as far as is known: asked again, it is the same
 
 async function undo() {
   const last = await queue.takeBack();
