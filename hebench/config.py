@@ -51,7 +51,8 @@ def read_yaml(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 def require_single_keys(path: Path) -> None:
     """Raise YAMLError if a key stands twice in one mapping of a YAML file, whatever its tags."""
-    yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
+    with path.open(encoding="utf-8") as file:  # whose name an error then gives
+        yaml.compose(file, Loader=_Loader)
 
 
 class _Loader(yaml.SafeLoader):

@@ -55,7 +55,8 @@ def check_tasks(folder: Path) -> list[Problem]:
     for path in sorted(folder.rglob("*.yaml")):
         try:
             configs[path] = load_yaml(path, resolve_func=True)
-            require_single_keys(path)
+            for read in (path, *_included(path)):
+                require_single_keys(read)
         except Exception as error:  # noqa: BLE001 - whatever a file makes YAML raise is the finding
             problems.append(Problem(path, f"cannot be loaded: {one_line(error)}"))
     owners: dict[str, Path] = {}
@@ -81,6 +82,15 @@ def check_tasks(folder: Path) -> list[Problem]:
             if name not in known
         ]
     return problems
+
+
+def _included(path: Path) -> Iterator[Path]:
+    """Yield the files that a task file takes its settings from, and those that these do."""
+    named = load_yaml(path, resolve_func=False, recursive=False).get("include") or []
+    for name in [named] if isinstance(named, str) else named:
+        found = path.parent / name
+        yield found
+        yield from _included(found)
 
 
 def _members(group: dict[str, Any]) -> Iterator[str]:

@@ -21,6 +21,7 @@ classes is set here, so that the backends train alike.
 hardware; neither was verified on hardware. Shapes: B rows of L tokens.
 """
 
+import atexit
 import dataclasses
 import importlib.util
 import os
@@ -295,7 +296,18 @@ def start(config: TrainingConfig, backend: Backend, out: Path) -> Any:
             f"world_size: expected {config.world_size} processes, found {arguments.world_size}; "
             f"launch with torchrun --nproc_per_node {config.world_size}, or set world_size"
         )
+    if backend.name == "cpu":
+        atexit.register(_leave_group)
     return arguments
+
+
+def _leave_group() -> None:
+    """End gloo's threads before the interpreter goes: one that still runs can abort the process.
+
+    Not NCCL's group: leaving it after an error may wait for processes that are no more.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def build_trainer(backend: Backend, cls: type[Any], arguments: Any, **parts: Any) -> Any:

@@ -134,6 +134,19 @@ def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatc
     assert "\n" not in str(info.value) and str(info.value).endswith("connect to the Hub")
 
 
+def test_a_key_given_twice_in_an_included_file_is_found(tmp_path: Path) -> None:
+    (tmp_path / "family").write_text(GOOD.replace("task: hebench_toy\n", ""), "utf-8")
+    (tmp_path / "middle").write_text("include: family\nnum_fewshot: 0\n", "utf-8")
+    (tmp_path / "a.yaml").write_text("include: [middle]\ntask: hebench_a\n", "utf-8")
+    assert check_tasks(tmp_path) == []
+    with (tmp_path / "family").open("a", encoding="utf-8") as file:
+        file.write("num_fewshot: 5\n")
+    (found,) = check_tasks(tmp_path)
+    assert found.path == tmp_path / "a.yaml"
+    assert "the key 'num_fewshot' again" in found.message
+    assert str(tmp_path / "family") in found.message
+
+
 def test_a_name_taken_twice_is_found(tmp_path: Path) -> None:
     for name in ("a.yaml", "b.yaml"):
         (tmp_path / name).write_text(GOOD, encoding="utf-8")

@@ -374,6 +374,7 @@ BAD_CONFIGURATIONS = [
     ({"inputs": {"a": {"language": "he", "dataset": "b"}}}, "expected a revision"),
     ({"inputs": {"a": {**PATH, "source": "../b"}}}, "expected letters"),
     ({"inputs": {"a/b": PATH}}, "expected letters"),
+    ({"inputs": {"reference": PATH}}, "reference names something else"),
     ({"inputs": {"a": {**PATH, "rules": {"min_script_share": 7}}}}, "expected a share in"),
     ({"mix": {"he": 0.5, "en": 0.5}}, "mix: expected shares of"),
     ({"mix": {"he": 0.9}}, "add up to 1"),

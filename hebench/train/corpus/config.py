@@ -87,6 +87,9 @@ def _require_name(where: str, name: str) -> None:
         raise ConfigError(f"{where}: expected letters, digits, - and _ in {name!r}; rename it")
 
 
+OTHERS_READ = ("reference", "benchmark")  # recorded beside the inputs, by these names
+
+
 @dataclass(frozen=True, kw_only=True)
 class CorpusConfig:
     """The corpus stage."""
@@ -114,6 +117,8 @@ class CorpusConfig:
         language(self.language)
         for name in self.inputs:
             _require_name("inputs", name)
+            if name in OTHERS_READ:
+                raise ConfigError(f"inputs: {name} names something else that is read; rename it")
         codes = set(self.languages)
         if self.language not in codes:
             raise ConfigError(
