@@ -8,6 +8,11 @@ A new piece is rare, and its own rows learn from it alone. What all rows have to
 teaches: beside the rows trains one linear map for each table, which is in the table when training
 ends (row of t = r_t (I + M)), so that the model stays what it was.
 
+After that text can be read without a gradient (`head_seconds`, `head_steps`), in a third of the
+time, and the head fitted to all of its states at once (`heads.py`): with the body and now the input
+table fixed that is a convex problem, and a thousand rare rows want text more than anything. The
+paper does not; on two CPU cores most of the time is better spent so.
+
     hebench train calibrate --recipe smollm2_he_cpu
 
     >>> run(CalibrateConfig(shares={"he": 0.85, "en": 0.15}, steps=38, ...), ...).metrics
@@ -17,24 +22,28 @@ Any causal model can be calibrated, one with its original tokenizer too: that is
 tells what the new pieces bought from what the text taught. Passages are drawn as text, so that
 equal seeds give equal passages in equal order whatever the tokenizer.
 
-Letters: V rows of each table, D hidden size, T tokens of a batch that are predicted.
+Letters: V rows of each table, D hidden size, T tokens of a batch that are predicted, S states.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from hebench.config import plain
-from hebench.errors import ConfigError
+from hebench.errors import CheckpointError, ConfigError, DataError
 from hebench.files import sha256_of_json
 from hebench.train.checkpoints import (
     CheckpointRecord,
     model_sha256,
+    named_failure,
     save_model,
     tokenizer_sha256,
 )
@@ -47,12 +56,16 @@ from hebench.train.frozen import (
     open_tokenizer,
     require_logits,
 )
+from hebench.train.heads import refitted_rows
 from hebench.train.measure import bits_of, padded, summary
 from hebench.train.passages import Passage, drawn, held_out, prefix_id
 from hebench.train.stage import StageRecord, open_stage
+from hebench.train.student import Followed
 from hebench.train.texts import corpus_sha256
 
 MODEL = "model"
+# While the stage is not finished: how far the reading for the head is, and the states.
+READING, STATES = "reading.pt", "states.f16"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +82,8 @@ class CalibrateConfig:
     reading_rate: float = 3e-3  # peak, of Adam, for the input table's rows where they occur
     map_rate: float = 0.2  # peak, for both maps: what share of a row a step can move; 0: no maps
     warmup_steps: int = 10
+    head_steps: int | None = None  # batches read after that, to fit the head to
+    head_seconds: float | None = None  # of that reading; without either it is not fitted
     heldout_words: int = 300  # whitespace words measured, of each source
     precision: Precision = "fp32"  # of the frozen body; the tables are fp32
     threads: int | None = None  # of the CPU; None leaves PyTorch's choice
@@ -89,7 +104,18 @@ class CalibrateConfig:
             raise ConfigError(f"map_rate: expected 0 or more, found {self.map_rate}")
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"threads: expected at least 1, found {self.threads}")
+        for name in ("head_steps", "head_seconds"):
+            if not (getattr(self, name) is None or 0 < getattr(self, name) < math.inf):
+                raise ConfigError(f"{name}: expected more than 0, found {getattr(self, name)}")
         self.limits()
+
+    def reading(self) -> Limits | None:
+        """Return when the reading for the head ends; None if there is none."""
+        if self.head_steps is None and self.head_seconds is None:
+            return None
+        return Limits(
+            steps=self.head_steps, seconds=self.head_seconds, learning_rate=1.0, warmup_steps=0
+        )
 
     def limits(self) -> Limits:
         """Return when training ends and how its rate runs."""
@@ -126,18 +152,21 @@ class Tables(nn.Module):  # type: ignore[misc]
 
         model: whose tables these are, in any precision; of it the body alone is used.
         """
+        states = self.states(model, ids, kept)
+        # The head's map, put on the states: h (W (I + M))' = (h + h M') W', without a copy of W.
+        turned = states + states @ self.head_map.T.to(states.dtype)
+        logits = functional.linear(turned, self.head.to(states.dtype)).float()
+        softcap = _softcap(model)
+        return softcap * torch.tanh(logits / softcap) if softcap else logits
+
+    def states(self, model: Any, ids: Tensor, kept: Tensor) -> Tensor:
+        """Return the final states (T, D) at the places (batch, time) of `ids` that are kept."""
         rows = self.reading(ids)
         rows = rows + rows @ self.reading_map
         if self._scale is not None:
             rows = rows * self._scale
-        states = model.base_model(
-            inputs_embeds=rows.to(model.dtype), use_cache=False
-        ).last_hidden_state[kept]
-        # The head's map, put on the states: h (W (I + M))' = (h + h M') W', without a copy of W.
-        turned = states + states @ self.head_map.T.to(states.dtype)
-        logits = functional.linear(turned, self.head.to(states.dtype)).float()
-        softcap = getattr(model.config, "final_logit_softcapping", None)
-        return softcap * torch.tanh(logits / softcap) if softcap else logits
+        found = model.base_model(inputs_embeds=rows.to(model.dtype), use_cache=False)
+        return found.last_hidden_state[kept]
 
     def optimisers(self, config: CalibrateConfig) -> list[Any]:
         """Return what trains the tables; of the input table only the rows that occur."""
@@ -192,16 +221,20 @@ def run(config: CalibrateConfig, *, model: Path, corpus: Path, out: Path) -> Sta
         metrics = _bits(network, tokenizer, sample, "_before")
         tables = Tables(network)
         require_logits(network, lambda ids: tables.logits(network, ids, ids >= 0), "calibrate")
-        descent, numbers = _train(
-            network=network,
-            tables=tables,
-            tokenizer=tokenizer,
-            passages=training_passages(config, corpus / "train"),
-            out=out,
-            config=config,
-        )
+        network.to(DTYPES[config.precision])  # the body
+        text = Text(training_passages(config, corpus / "train"), tokenizer, config)
+        descent = _train(network, tables, text, out / "progress.pt")
+        heard, reading_seconds = _read(network, tables, text, out, first=descent.step)
         del network  # its body is opened again, unrounded: there may be no memory for two
         network = tables.settle(_untied(model, config))
+        head_seconds = reading_seconds + _fit_head(network, text, out, heard)
+        numbers = text.numbers(heard.stop) | {
+            "steps": descent.step,
+            "head_steps": len(heard),
+            "training_seconds": round(descent.seconds + head_seconds, 3),
+            "head_seconds": round(head_seconds, 3),
+            "training_loss_nats": descent.loss,
+        }
         metrics |= numbers | _bits(network, tokenizer, sample, "")
         record = CheckpointRecord(
             stage="calibrate",
@@ -219,6 +252,8 @@ def run(config: CalibrateConfig, *, model: Path, corpus: Path, out: Path) -> Sta
         save_model(out / MODEL, network, tokenizer, record)
         finished = stage.finish(metrics)
         descent.forget()
+        for name in (READING, STATES):
+            (out / name).unlink(missing_ok=True)
         return finished
 
 
@@ -242,51 +277,117 @@ def training_passages(config: CalibrateConfig, train: Path) -> list[Passage]:
     ]
 
 
-def _train(  # noqa: PLR0913 (each is named at the call)
-    *,
-    network: Any,
-    tables: Tables,
-    tokenizer: Any,
-    passages: Sequence[Passage],
-    out: Path,
-    config: CalibrateConfig,
-) -> tuple[Descent, dict[str, Any]]:
-    """Train the tables until a limit is reached; return the finished loop and its numbers.
+class Text:
+    """The passages of a calibration in their order, batch after batch."""
 
-    network: its body is put into the configuration's precision.
-    """
-    network.to(DTYPES[config.precision])
+    def __init__(
+        self, passages: Sequence[Passage], tokenizer: Any, config: CalibrateConfig
+    ) -> None:
+        """Take the passages of all languages."""
+        self.config = config
+        self.prefix = prefix_id(tokenizer)
+        self._passages, self._tokenizer = passages, tokenizer
+        # Not sorted by length: the same batches for every tokenizer.
+        self._order = Order([0] * len(passages), config.batch_passages, config.seed)
+
+    def where(self, step: int) -> str:
+        """Return how an error names the passages of a batch."""
+        return f"passages {self._order.batch(step)}"
+
+    def rows(self, step: int) -> list[list[int]]:
+        """Return the passages of a batch as token ids, each behind the prefix token."""
+        texts = [self._passages[i].text for i in self._order.batch(step)]
+        found = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return [[self.prefix, *ids] for ids in found]
+
+    def following(self, steps: Iterable[int]) -> list[int]:
+        """Return the tokens that some batches predict, in the order of their states."""
+        return [token for step in steps for row in self.rows(step) for token in row[1:]]
+
+    def numbers(self, steps: int) -> dict[str, Any]:
+        """Return how much text the first batches are."""
+        read = [self._passages[i] for step in range(steps) for i in self._order.batch(step)]
+        return {
+            "training_words": sum(len(passage.text.split()) for passage in read),
+            "training_tokens": len(self.following(range(steps))),
+        }
+
+
+def _train(network: Any, tables: Tables, text: Text, progress: Path) -> Descent:
+    """Train the tables until a limit is reached; return the finished loop."""
+    config = text.config
     parts = {
         "reading": tables.reading.weight,
         "head": tables.head,
         "reading_map": tables.reading_map,
         "head_map": tables.head_map,
     }
-    descent = Descent(out / "progress.pt", config.limits(), tables.optimisers(config), parts)
-    # Not sorted by length: the same batches for every tokenizer.
-    order = Order([0] * len(passages), config.batch_passages, config.seed)
-    prefix, device = prefix_id(tokenizer), tables.head.device
+    descent = Descent(progress, config.limits(), tables.optimisers(config), parts)
+    device = tables.head.device
     for step in descent.steps("calibrate"):
-        batch = order.batch(step)
-        rows = _rows([passages[i] for i in batch], tokenizer)
-        ids, targets = padded(rows, prefix)
+        ids, targets = padded(text.rows(step), text.prefix)
         loss = tables.loss(network, ids.to(device), targets.to(device))
-        descent.learn(loss, f"passages {batch}")
-    read = [passages[i] for step in range(descent.step) for i in order.batch(step)]
-    return descent, {
-        "steps": descent.step,
-        "training_seconds": round(descent.seconds, 3),
-        "training_words": sum(len(passage.text.split()) for passage in read),
-        "training_tokens": sum(len(row) - 1 for row in _rows(read, tokenizer)),
-        "training_loss_nats": descent.loss,
-    }
+        descent.learn(loss, text.where(step))
+    return descent
 
 
-def _rows(passages: Sequence[Passage], tokenizer: Any) -> list[list[int]]:
-    """Return passages as token ids, each behind the prefix token."""
-    texts = [passage.text for passage in passages]
-    found = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    return [[prefix_id(tokenizer), *ids] for ids in found]
+def _read(network: Any, tables: Tables, text: Text, out: Path, first: int) -> tuple[range, float]:
+    """Write the states of batches from `first` on to disk; return which batches, and the seconds.
+
+    In half precision, 2 D bytes a state, as they are needed in random order and may be more than
+    memory holds. Raises DataError for one that is no number, CheckpointError for a full disk.
+    """
+    limits = text.config.reading()
+    if limits is None:
+        return range(first, first), 0.0
+    descent = Descent(out / READING, limits, [], {})
+    path, device = out / STATES, tables.head.device
+    size = 2 * tables.head.shape[1] * len(text.following(range(first, first + descent.step)))
+    with path.open("ab") as file:
+        if file.tell() < size:
+            raise CheckpointError(
+                f"{path}: expected {size:,} bytes, found {file.tell():,}; remove {out / READING} "
+                "to read the text again"
+            )
+        file.truncate(size)  # what was written after the saved state is written again
+    for step in descent.steps("reading"):
+        ids, targets = padded(text.rows(first + step), text.prefix)
+        with torch.no_grad():
+            found = tables.states(network, ids[:, :-1].to(device), (targets != -100).to(device))
+        half = found.to(torch.float16).cpu()
+        if not half.isfinite().all():
+            raise DataError(
+                f"{text.where(first + step)}: expected states that are numbers and fit half "
+                "precision, found others; look at these texts, or leave head_seconds and "
+                "head_steps out"
+            )
+        with named_failure(path), path.open("ab") as file:
+            file.write(half.numpy().tobytes())
+    return range(first, first + descent.step), descent.seconds
+
+
+def _fit_head(network: Any, text: Text, out: Path, steps: range) -> float:
+    """Fit the head of a settled model to the states of some batches; return the seconds."""
+    start = time.perf_counter()
+    if steps:
+        head = network.get_output_embeddings().weight
+        following = torch.tensor(text.following(steps))
+        shape = len(following), head.shape[1]
+        states = np.memmap(out / STATES, dtype=np.float16, mode="r+", shape=shape)
+        which, rows = refitted_rows(
+            head,
+            Followed(states=torch.from_numpy(states), following=following),
+            seed=text.config.seed,
+            softcap=_softcap(network),
+        )
+        with torch.no_grad():
+            head[which] = rows
+    return time.perf_counter() - start
+
+
+def _softcap(model: Any) -> float | None:
+    found: float | None = getattr(model.config, "final_logit_softcapping", None)
+    return found
 
 
 def _bits(

@@ -105,7 +105,8 @@ class Descent:
                 self.step += 1
                 self.seconds += time.perf_counter() - start
                 bar.update(round(100 * done) - bar.n)
-                bar.set_postfix(loss=f"{self.loss:.4f}", refresh=False)
+                if not math.isnan(self.loss):
+                    bar.set_postfix(loss=f"{self.loss:.4f}", refresh=False)
                 if time.perf_counter() - saved >= self.limits.save_seconds:
                     self.save()
                     saved = time.perf_counter()

@@ -161,21 +161,77 @@ def test_rows_of_the_input_table_that_do_not_occur_stay(model, corpus, tmp_path)
     assert set(moved.tolist()) <= set(occurring.tolist())
 
 
-def test_a_run_that_was_cut_off_ends_as_the_unbroken_one(model, corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(calibrate, "Limits", functools.partial(calibrate.Limits, save_seconds=0))
-    whole = calibrate.run(config(), model=model, corpus=corpus, out=tmp_path / "whole")
-    learn = calibrate.Descent.learn
+def test_a_head_that_is_fitted_to_more_text_predicts_better_and_nothing_else_moves(
+    model, corpus, tmp_path
+):
+    """Sums of many words: their order is drawn, so their frequencies are all there is to learn."""
+    trained = calibrate.run(config(steps=2), model=model, corpus=corpus, out=tmp_path / "trained")
+    fitted = calibrate.run(
+        config(steps=2, head_steps=40), model=model, corpus=corpus, out=tmp_path / "fitted"
+    )
+    for code in ("he", "en"):
+        name = f"bits_per_byte.{code}"
+        assert fitted.metrics[name] < trained.metrics[name]
+    assert (trained.metrics["head_steps"], fitted.metrics["head_steps"]) == (0, 40)
+    assert fitted.metrics["training_words"] == pytest.approx(
+        21 * trained.metrics["training_words"], rel=0.2
+    )
+    assert fitted.metrics["training_seconds"] > fitted.metrics["head_seconds"] > 0
+    before, after = (
+        open_model(tmp_path / name / "model", "fp32") for name in ("trained", "fitted")
+    )
+    for name, weights in before.state_dict().items():
+        assert torch.equal(weights, after.state_dict()[name]) == (name != "lm_head.weight"), name
+    assert not {"reading.pt", "states.f16"} & {
+        path.name for path in (tmp_path / "fitted").iterdir()
+    }
 
-    def cut(self, loss, where):
-        if self.step == 11:
-            raise KeyboardInterrupt
-        learn(self, loss, where)
 
-    monkeypatch.setattr(calibrate.Descent, "learn", cut)
+def test_text_is_read_on_from_where_training_ended_whatever_the_limits(model, corpus, tmp_path):
+    parts = [
+        calibrate.run(config(**limits), model=model, corpus=corpus, out=tmp_path / str(number))
+        for number, limits in enumerate(({"steps": 12}, {"steps": 5, "head_steps": 7}))
+    ]
+    assert parts[0].metrics["training_words"] == parts[1].metrics["training_words"]
+    assert parts[0].metrics["training_tokens"] == parts[1].metrics["training_tokens"]
+
+
+def test_states_that_went_missing_are_named(model, corpus, tmp_path, monkeypatch):
+    def cut(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(calibrate, "_fit_head", cut)
+    settings = config(steps=2, head_steps=3)
     with pytest.raises(KeyboardInterrupt):
-        calibrate.run(config(), model=model, corpus=corpus, out=tmp_path / "cut")
-    monkeypatch.setattr(calibrate.Descent, "learn", learn)
-    again = calibrate.run(config(), model=model, corpus=corpus, out=tmp_path / "cut")
+        calibrate.run(settings, model=model, corpus=corpus, out=tmp_path)
+    (tmp_path / "states.f16").unlink()
+    with pytest.raises(CheckpointError, match="states.f16: expected .* bytes, found 0; remove"):
+        calibrate.run(settings, model=model, corpus=corpus, out=tmp_path)
+
+
+@pytest.mark.parametrize("cut_at", ["learn 11", "states 4", "_fit_head"])
+def test_a_run_that_was_cut_off_ends_as_the_unbroken_one(
+    model, corpus, tmp_path, monkeypatch, cut_at
+):
+    monkeypatch.setattr(calibrate, "Limits", functools.partial(calibrate.Limits, save_seconds=0))
+    settings = config(head_steps=8)
+    whole = calibrate.run(settings, model=model, corpus=corpus, out=tmp_path / "whole")
+    name, _, count = cut_at.partition(" ")
+    owner = {"learn": calibrate.Descent, "states": calibrate.Tables}.get(name, calibrate)
+    work, calls = getattr(owner, name), []
+
+    def cut(*arguments, **more):
+        # `states` is called in training, too: there 30 times.
+        calls.append(name)
+        if len(calls) > int(count or 0) + 30 * (name == "states"):
+            raise KeyboardInterrupt
+        return work(*arguments, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, name, cut)
+        with pytest.raises(KeyboardInterrupt):
+            calibrate.run(settings, model=model, corpus=corpus, out=tmp_path / "cut")
+    again = calibrate.run(settings, model=model, corpus=corpus, out=tmp_path / "cut")
     ours, theirs = (open_model(tmp_path / name / "model", "fp32") for name in ("cut", "whole"))
     for name, weights in ours.state_dict().items():
         assert torch.equal(weights, theirs.state_dict()[name]), name
@@ -267,6 +323,8 @@ def test_a_language_without_text_is_refused(model, corpus, tmp_path):
         ({"reading_rate": 0.0}, "reading_rate: expected more than 0"),
         ({"map_rate": -0.1}, "map_rate: expected 0 or more"),
         ({"threads": 0}, "threads: expected at least 1"),
+        ({"head_steps": 0}, "head_steps: expected more than 0"),
+        ({"head_seconds": -1.0}, "head_seconds: expected more than 0"),
     ],
 )
 def test_configurations_that_make_no_sense_are_refused(changes, message):
