@@ -9,12 +9,15 @@ All arms are calibrated by the same code on the same passages in the same order:
 - `mean`, `random`: the same extended tokenizer, new rows from the old pieces' mean or at random;
 - `original`: the base model with its own tokenizer, once for the time that `distilled` had and
   once for its text, which takes more than twice as long;
-- `mean, all the time`: calibrated as long as distillation and calibration together (`--whole`).
+- `mean, all the time` and `original, all the time`: calibrated as long as distillation and
+  calibration together (`--whole`).
 
-`mean` and `random` do as many steps as `distilled`: the same text, and the same time, since the
-work of a step is the same. Held-out text is measured apart from the stages, on the same passages
-for all; differences are paired, their intervals are over documents. Every arm is written to
-`--out` when it is done, and not run again while it stands there. Quote numbers of one file only.
+Calibration trains both tables for `--calibrate-seconds`, then reads for `--head-seconds` and fits
+the head to what it read; the fit comes on top and is in the seconds that are printed. `mean` and
+`random` do as many steps of both as `distilled`: the same text, and the same time, since the work
+of a step is the same. Held-out text is measured apart from the stages, on the same passages for
+all; differences are paired, their intervals are over documents. Every arm is written to `--out`
+when it is done, and not run again while it stands there. Quote numbers of one file only.
 """
 
 import argparse
@@ -39,7 +42,7 @@ from hebench.train.texts import corpus_sha256
 
 LANGUAGES = ("he", "en")
 ARMS = ("distilled", "mean", "random", "original, equal time", "original, equal text")
-WHOLE = "mean, all the time"
+WHOLE = ("mean, all the time", "original, all the time")
 
 
 class Results:
@@ -134,6 +137,7 @@ class Bench:
         config = calibrate.CalibrateConfig(
             shares={"he": 1 - self.options.english, "en": self.options.english},
             passages=self.options.passages,
+            head_language="he",
             heldout_words=1,  # measured below instead, on more
             threads=self.options.threads,
             seed=seed,
@@ -147,6 +151,12 @@ class Bench:
         shutil.rmtree(out)  # a model of half a gigabyte
         return result
 
+    def times(self, more: float) -> dict[str, float | None]:
+        """Return the limits of a calibration that has so many seconds more than `distilled`."""
+        training, reading = self.options.calibrate_seconds, self.options.head_seconds
+        longer = 1 + more / (training + reading)
+        return {"seconds": longer * training, "head_seconds": longer * reading or None}
+
     def untrained(self) -> None:
         """Measure what no seed changes: the base model, and the extended one with mean rows."""
         for name, folder in (("original", self.base), ("mean", self.start("mean", 0))):
@@ -156,24 +166,24 @@ class Bench:
     def seed(self, seed: int) -> None:
         """Run all arms of one seed."""
         names = [*(ARMS if self.options.equal_text else ARMS[:-1])]
-        names += [WHOLE] if self.options.whole else []
+        names += WHOLE if self.options.whole else ()
         if all(self.results.get(f"{name} {seed}") for name in names):
             return
-        seconds = self.options.calibrate_seconds
+        times = self.times(0.0)
         first = self.results.get(f"distilled {seed}")
         if not first:
             student = self.distilled(seed)
-            first = self.arm("distilled", seed, student, seconds=seconds)
+            first = self.arm("distilled", seed, student, **times)
             shutil.rmtree(student.parent)
-        steps = first["metrics"]["steps"]
-        self.arm("mean", seed, self.start("mean", 0), steps=steps)
-        self.arm("random", seed, self.start("random", seed), steps=steps)
-        self.arm("original, equal time", seed, self.base, seconds=seconds)
+        steps = {name: first["metrics"][name] or None for name in ("steps", "head_steps")}
+        self.arm("original, equal time", seed, self.base, **times)
+        self.arm("mean", seed, self.start("mean", 0), **steps)
+        self.arm("random", seed, self.start("random", seed), **steps)
         if self.options.equal_text:
-            self.arm("original, equal text", seed, self.base, steps=steps)
+            self.arm("original, equal text", seed, self.base, **steps)
         if self.options.whole:
-            whole = seconds + self.options.distil_seconds
-            self.arm(WHOLE, seed, self.start("mean", 0), seconds=whole)
+            for name, model in zip(WHOLE, (self.start("mean", 0), self.base), strict=True):
+                self.arm(name, seed, model, **self.times(self.options.distil_seconds))
         shutil.rmtree(self.start("random", seed))
 
 
@@ -204,7 +214,7 @@ def print_calibrated(results: Results, seeds: list[int]) -> None:
         "\n| calibrated | Hebrew bits per byte | distilled better by | English | seconds | words |"
     )
     print("|---|---|---|---|---|---|")
-    for name in (*ARMS, WHOLE):
+    for name in (*ARMS, *WHOLE):
         arms = {seed: results.get(f"{name} {seed}") for seed in seeds}
         done = {seed: arm for seed, arm in arms.items() if arm}
         if not done:
@@ -258,19 +268,21 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--distil-seconds", type=float, default=180.0)
-    parser.add_argument("--calibrate-seconds", type=float, default=75.0)
+    parser.add_argument("--calibrate-seconds", type=float, default=60.0)
+    parser.add_argument("--head-seconds", type=float, default=240.0)
     parser.add_argument("--distil-passages", type=int, default=4000)
-    parser.add_argument("--passages", type=int, default=3000, help="of calibration")
+    parser.add_argument("--passages", type=int, default=8000, help="of calibration")
     parser.add_argument("--english", type=float, default=0.15, help="share of the passages")
     parser.add_argument("--heldout-words", type=int, default=400, help="of each Hebrew source")
     parser.add_argument("--no-equal-text", dest="equal_text", action="store_false")
-    parser.add_argument("--whole", action="store_true", help="the arm with all the time, too")
+    parser.add_argument("--whole", action="store_true", help="the arms with all the time, too")
     options = parser.parse_args()
     named = (
         "threads",
         "distil_seconds",
         "distil_passages",
         "calibrate_seconds",
+        "head_seconds",
         "passages",
         "english",
         "heldout_words",

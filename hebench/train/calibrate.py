@@ -27,7 +27,7 @@ Letters: V rows of each table, D hidden size, T tokens of a batch that are predi
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,7 @@ from hebench.train.texts import corpus_sha256
 MODEL = "model"
 # While the stage is not finished: how far the reading for the head is, and the states.
 READING, STATES = "reading.pt", "states.f16"
+_OFTEN = 4  # times that a row must follow to be fitted: what fewer say of it is chance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +85,7 @@ class CalibrateConfig:
     warmup_steps: int = 10
     head_steps: int | None = None  # batches read after that, to fit the head to
     head_seconds: float | None = None  # of that reading; without either it is not fitted
+    head_language: str | None = None  # rows that occur in its text are fitted; None: in any
     heldout_words: int = 300  # whitespace words measured, of each source
     precision: Precision = "fp32"  # of the frozen body; the tables are fp32
     threads: int | None = None  # of the CPU; None leaves PyTorch's choice
@@ -107,6 +109,11 @@ class CalibrateConfig:
         for name in ("head_steps", "head_seconds"):
             if not (getattr(self, name) is None or 0 < getattr(self, name) < math.inf):
                 raise ConfigError(f"{name}: expected more than 0, found {getattr(self, name)}")
+        if self.head_language is not None and self.head_language not in self.shares:
+            raise ConfigError(
+                f"head_language: expected one of {', '.join(sorted(self.shares))}, found "
+                f"{self.head_language!r}"
+            )
         self.limits()
 
     def reading(self) -> Limits | None:
@@ -263,32 +270,32 @@ def _untied(model: Path, config: CalibrateConfig) -> Any:
     return network
 
 
-def training_passages(config: CalibrateConfig, train: Path) -> list[Passage]:
-    """Return the passages of all languages, each language's share of them."""
-    return [
-        passage
-        for code, share in sorted(config.shares.items())
-        for passage in drawn(
+def training_passages(config: CalibrateConfig, train: Path) -> dict[str, list[Passage]]:
+    """Return the passages of each language, by code: its share of them."""
+    return {
+        code: drawn(
             train / code,
             words=config.passage_words,
             count=max(1, round(config.passages * share)),
             seed=config.seed,
         )
-    ]
+        for code, share in sorted(config.shares.items())
+    }
 
 
 class Text:
     """The passages of a calibration in their order, batch after batch."""
 
     def __init__(
-        self, passages: Sequence[Passage], tokenizer: Any, config: CalibrateConfig
+        self, passages: Mapping[str, Sequence[Passage]], tokenizer: Any, config: CalibrateConfig
     ) -> None:
-        """Take the passages of all languages."""
+        """Take the passages of each language."""
         self.config = config
         self.prefix = prefix_id(tokenizer)
-        self._passages, self._tokenizer = passages, tokenizer
+        self._tokenizer = tokenizer
+        self._passages = [(code, one) for code, found in passages.items() for one in found]
         # Not sorted by length: the same batches for every tokenizer.
-        self._order = Order([0] * len(passages), config.batch_passages, config.seed)
+        self._order = Order([0] * len(self._passages), config.batch_passages, config.seed)
 
     def where(self, step: int) -> str:
         """Return how an error names the passages of a batch."""
@@ -296,21 +303,31 @@ class Text:
 
     def rows(self, step: int) -> list[list[int]]:
         """Return the passages of a batch as token ids, each behind the prefix token."""
-        texts = [self._passages[i].text for i in self._order.batch(step)]
-        found = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
-        return [[self.prefix, *ids] for ids in found]
+        return self._rows(passage for _, passage in self._of([step]))
 
-    def following(self, steps: Iterable[int]) -> list[int]:
-        """Return the tokens that some batches predict, in the order of their states."""
-        return [token for step in steps for row in self.rows(step) for token in row[1:]]
+    def following(self, steps: Iterable[int], language: str | None = None) -> Tensor:
+        """Return the tokens that some batches predict, in order; of one language, or of all."""
+        wanted = (one for code, one in self._of(steps) if language in (None, code))
+        tokens = [token for row in self._rows(wanted) for token in row[1:]]
+        return torch.tensor(tokens, dtype=torch.long)
 
     def numbers(self, steps: int) -> dict[str, Any]:
         """Return how much text the first batches are."""
-        read = [self._passages[i] for step in range(steps) for i in self._order.batch(step)]
+        words = sum(len(passage.text.split()) for _, passage in self._of(range(steps)))
         return {
-            "training_words": sum(len(passage.text.split()) for passage in read),
+            "training_words": words,
             "training_tokens": len(self.following(range(steps))),
         }
+
+    def _of(self, steps: Iterable[int]) -> Iterator[tuple[str, Passage]]:
+        return (self._passages[i] for step in steps for i in self._order.batch(step))
+
+    def _rows(self, passages: Iterable[Passage]) -> list[list[int]]:
+        texts = [passage.text for passage in passages]
+        if not texts:
+            return []
+        found = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return [[self.prefix, *ids] for ids in found]
 
 
 def _train(network: Any, tables: Tables, text: Text, progress: Path) -> Descent:
@@ -369,14 +386,17 @@ def _read(network: Any, tables: Tables, text: Text, out: Path, first: int) -> tu
 def _fit_head(network: Any, text: Text, out: Path, steps: range) -> float:
     """Fit the head of a settled model to the states of some batches; return the seconds."""
     start = time.perf_counter()
-    if steps:
-        head = network.get_output_embeddings().weight
-        following = torch.tensor(text.following(steps))
+    head = network.get_output_embeddings().weight
+    own = torch.bincount(text.following(steps, text.config.head_language), minlength=len(head))
+    which = (own >= _OFTEN).nonzero()[:, 0]
+    if len(which):
+        following = text.following(steps)
         shape = len(following), head.shape[1]
-        states = np.memmap(out / STATES, dtype=np.float16, mode="r+", shape=shape)
-        which, rows = refitted_rows(
+        states = torch.from_numpy(np.memmap(out / STATES, np.float16, mode="r+", shape=shape))
+        rows = refitted_rows(
             head,
-            Followed(states=torch.from_numpy(states), following=following),
+            which,
+            Followed(states=states, following=following),
             seed=text.config.seed,
             softcap=_softcap(network),
         )

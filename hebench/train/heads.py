@@ -62,7 +62,6 @@ _BETAS = (0.9, 0.98)
 # Peak rates, as how far one step of Adam could move a logit, in nats: models' scales differ.
 _CONSTANT_STEP, _MAP_STEP, _OWN_STEP = 0.02, 6.5, 0.5
 _REFIT_EPOCHS, _REFIT_STEP = 4, 1.0  # of whole heads, whose states are many times as many
-_OFTEN = 4  # states that a row must follow: what fewer say of it is chance
 _LAST_RATE = 0.02  # of the peak; a half cosine leads there
 _CHUNK = 512  # states of which all V old logits are there at a time
 
@@ -130,22 +129,19 @@ def fitted_rows(
 
 
 def refitted_rows(
-    table: Tensor, examples: Followed, *, seed: int, softcap: float | None
-) -> tuple[Tensor, Tensor]:
-    """Return which rows (F,) of a whole head's table (V, D) to set, and to what (F, D), in float32.
+    table: Tensor, which: Tensor, examples: Followed, *, seed: int, softcap: float | None
+) -> Tensor:
+    """Return rows `which` (F,) of a whole head's table (V, D), learned from states, in float32.
 
         row of t = row of t + M (row of t) + r_t
 
-    examples: states in any precision, and what follows each. The rows are those that follow often
-    enough, perhaps none; all others stay, and are one class. softcap: of the model's logits.
-    Equal arguments give equal rows.
+    examples: states in any precision, and what follows each. All other rows stay, and are one
+    class. softcap: of the model's logits, if it has one. Equal arguments give equal rows.
     """
     table = table.detach().to(torch.float32)
     following, states = examples.following.to(table.device), examples.states
-    which = (torch.bincount(following, minlength=len(table)) >= _OFTEN).nonzero()[:, 0]
+    which = which.to(table.device)
     start = table[which]
-    if not len(which):
-        return which, start
     others = torch.ones(len(table), dtype=torch.bool, device=table.device)
     others[which] = False
     classes = torch.zeros(len(table), dtype=torch.long, device=table.device)
@@ -165,7 +161,7 @@ def refitted_rows(
     width = float(start.abs().sum(1).mean())
     optimiser = _adam([(shared, _MAP_STEP / (size * width)), (own, _REFIT_STEP / size)])
     _descend(optimiser, loss, len(states), seed, _REFIT_EPOCHS)
-    return which, (start + start @ shared + own).detach()
+    return (start + start @ shared + own).detach()
 
 
 def _together(table: Tensor, states: Tensor, softcap: float | None) -> Tensor:

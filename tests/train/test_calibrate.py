@@ -90,13 +90,14 @@ def test_a_base_model_is_calibrated_by_the_same_code_on_the_same_texts(
 
 def rows_of(corpus, tokenizer):
     passages = training_passages(config(), corpus / "train")
-    return [[1, *tokenizer(passage.text).input_ids] for passage in passages]
+    return [[1, *tokenizer(one.text).input_ids] for part in passages.values() for one in part]
 
 
 def test_passages_are_drawn_in_the_shares_of_the_languages(corpus):
     passages = training_passages(config(), corpus / "train")
-    hebrew = [passage for passage in passages if passage.text.split()[0] in WORDS]
-    assert (len(passages), len(hebrew)) == (40, 30)
+    assert {code: len(part) for code, part in passages.items()} == {"en": 10, "he": 30}
+    for code, part in passages.items():
+        assert {passage.text.split()[0] in WORDS for passage in part} == {code == "he"}
 
 
 def test_the_loss_is_that_of_the_model_itself(model, corpus):
@@ -185,6 +186,31 @@ def test_a_head_that_is_fitted_to_more_text_predicts_better_and_nothing_else_mov
     assert not {"reading.pt", "states.f16"} & {
         path.name for path in (tmp_path / "fitted").iterdir()
     }
+
+
+def test_rows_that_do_not_occur_in_the_head_s_language_are_not_fitted(model, corpus, tmp_path):
+    parts = [
+        calibrate.run(config(**settings), model=model, corpus=corpus, out=tmp_path / str(number))
+        for number, settings in enumerate(({"steps": 3}, {"steps": 3, "head_steps": 20}))
+    ]
+    hebrew = calibrate.run(
+        config(steps=3, head_steps=20, head_language="he"),
+        model=model,
+        corpus=corpus,
+        out=tmp_path / "2",
+    )
+    assert hebrew.metrics["bits_per_byte.he"] < parts[0].metrics["bits_per_byte.he"]
+    before, both, one = (
+        open_model(tmp_path / name / "model", "fp32").get_output_embeddings().weight
+        for name in "012"
+    )
+    moved, of_hebrew = ((before != after).any(1) for after in (both, one))
+    tokenizer = open_tokenizer(model)
+    passages = training_passages(config(), corpus / "train")["he"]
+    words = {token for passage in passages for token in tokenizer(passage.text).input_ids}
+    letters = torch.tensor(tokenizer("ferryharbour").input_ids)
+    assert moved[letters].any() and not of_hebrew[letters].any()
+    assert set(of_hebrew.nonzero()[:, 0].tolist()) <= words
 
 
 def test_text_is_read_on_from_where_training_ended_whatever_the_limits(model, corpus, tmp_path):
@@ -325,6 +351,7 @@ def test_a_language_without_text_is_refused(model, corpus, tmp_path):
         ({"threads": 0}, "threads: expected at least 1"),
         ({"head_steps": 0}, "head_steps: expected more than 0"),
         ({"head_seconds": -1.0}, "head_seconds: expected more than 0"),
+        ({"head_language": "el"}, "head_language: expected one of en, he, found 'el'"),
     ],
 )
 def test_configurations_that_make_no_sense_are_refused(changes, message):
