@@ -9,6 +9,7 @@ from hebench.train.heads import (
     constant_direction,
     fitted_rows,
     log_shares,
+    refitted_rows,
     teacher_rows,
 )
 from hebench.train.student import Followed
@@ -132,3 +133,32 @@ def test_new_pieces_stay_improbable_where_states_were_followed_by_old_ones(plant
         return float((away[500:] @ torch.cat([table, rows]).T).softmax(1)[:, 40:].sum(1).mean())
 
     assert share(both) < 0.05 < share(examples)
+
+
+@pytest.mark.parametrize("softcap", [None, 3.0])
+def test_a_head_whose_rows_were_moved_is_recovered_from_what_follows_its_states(softcap):
+    """The first 30 rows of 40 were moved, by a map and each by itself; the others were not."""
+    generator = torch.Generator().manual_seed(5)
+    before = torch.randn(40, 16, generator=generator)
+    moved = before.clone()
+    moved[:30] += before[:30] @ torch.randn(16, 16, generator=generator) / 8
+    moved[:30] += torch.randn(30, 16, generator=generator) / 8
+
+    def chances(table, states):
+        logits = states @ table.T
+        return (softcap * torch.tanh(logits / softcap) if softcap else logits).softmax(1)
+
+    states = made_states(8000)
+    following = torch.multinomial(chances(moved, states), 1, generator=generator)[:, 0]
+    examples = Followed(states=states[:7000].half(), following=following[:7000])
+    which = torch.arange(30)
+    found = before.clone()
+    found[which] = refitted_rows(before, which, examples, seed=0, softcap=softcap)
+
+    def divergence(table):
+        ours, theirs = (chances(each, states[7000:]) for each in (table, moved))
+        return float((theirs * (theirs.log() - ours.log())).sum(1).mean())
+
+    assert divergence(found) < 0.1 * divergence(before)
+    again = refitted_rows(before, which, examples, seed=0, softcap=softcap)
+    assert torch.equal(again, found[which])
