@@ -22,7 +22,7 @@ Any causal model can be calibrated, one with its original tokenizer too: that is
 tells what the new pieces bought from what the text taught. Passages are drawn as text, so that
 equal seeds give equal passages in equal order whatever the tokenizer.
 
-Letters: V rows of each table, D hidden size, T tokens of a batch that are predicted, S states.
+Letters: D hidden size.
 """
 
 import math
@@ -34,8 +34,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from hebench.config import plain
 from hebench.errors import CheckpointError, ConfigError, DataError
@@ -47,7 +46,7 @@ from hebench.train.checkpoints import (
     save_model,
     tokenizer_sha256,
 )
-from hebench.train.descent import BETAS, Descent, Limits, Order
+from hebench.train.descent import Descent, Limits, Order
 from hebench.train.embeddings import untie
 from hebench.train.frozen import (
     DTYPES,
@@ -61,6 +60,7 @@ from hebench.train.measure import bits_of, padded, summary
 from hebench.train.passages import Passage, drawn, held_out, prefix_id
 from hebench.train.stage import StageRecord, open_stage
 from hebench.train.student import Followed
+from hebench.train.tables import Tables, softcap
 from hebench.train.texts import corpus_sha256
 
 MODEL = "model"
@@ -132,75 +132,6 @@ class CalibrateConfig:
             learning_rate=self.learning_rate,
             warmup_steps=self.warmup_steps,
         )
-
-
-class Tables(nn.Module):  # type: ignore[misc]
-    """The two tables of a model, which train as float32 master weights around its frozen body."""
-
-    def __init__(self, model: Any) -> None:
-        """Take the tables of an untied model in float32, which itself is left as it is."""
-        super().__init__()
-        reading = model.get_input_embeddings().weight.detach()
-        self.reading = nn.Embedding.from_pretrained(reading.clone(), freeze=False, sparse=True)
-        head = model.get_output_embeddings().weight.detach()
-        self.head = nn.Parameter(head.clone())
-        size = head.shape[1], head.shape[1]
-        self.reading_map = nn.Parameter(head.new_zeros(size))  # less the identity
-        self.head_map = nn.Parameter(head.new_zeros(size))
-        self._scale = getattr(model.get_input_embeddings(), "embed_scale", None)
-
-    def loss(self, model: Any, ids: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean loss in nats of the targets (batch, time - 1) that are not -100."""
-        kept = targets != -100
-        return functional.cross_entropy(self.logits(model, ids[:, :-1], kept), targets[kept])
-
-    def logits(self, model: Any, ids: Tensor, kept: Tensor) -> Tensor:
-        """Return logits (T, V) at the places (batch, time) of `ids` that are kept, in float32.
-
-        model: whose tables these are, in any precision; of it the body alone is used.
-        """
-        states = self.states(model, ids, kept)
-        # The head's map, put on the states: h (W (I + M))' = (h + h M') W', without a copy of W.
-        turned = states + states @ self.head_map.T.to(states.dtype)
-        logits = functional.linear(turned, self.head.to(states.dtype)).float()
-        softcap = _softcap(model)
-        return softcap * torch.tanh(logits / softcap) if softcap else logits
-
-    def states(self, model: Any, ids: Tensor, kept: Tensor) -> Tensor:
-        """Return the final states (T, D) at the places (batch, time) of `ids` that are kept."""
-        rows = self.reading(ids)
-        rows = rows + rows @ self.reading_map
-        if self._scale is not None:
-            rows = rows * self._scale
-        found = model.base_model(inputs_embeds=rows.to(model.dtype), use_cache=False)
-        return found.last_hidden_state[kept]
-
-    def optimisers(self, config: CalibrateConfig) -> list[Any]:
-        """Return what trains the tables; of the input table only the rows that occur."""
-        rate = config.learning_rate
-        reading = {"params": [self.reading.weight], "scale": config.reading_rate / rate}
-        # D entries of the map go into each number of a row.
-        maps = {
-            "params": [self.reading_map, self.head_map],
-            "scale": config.map_rate / len(self.head_map) / rate,
-        }
-        return [
-            torch.optim.SparseAdam([reading], betas=BETAS),
-            torch.optim.Adam([{"params": [self.head]}, maps], betas=BETAS, fused=True),
-        ]
-
-    def settle(self, model: Any) -> Any:
-        """Write the tables, with their maps in them, into the untied float32 model; return it.
-
-        Rows that no text touched stay as they were: those of languages that were not there.
-        """
-        tables = (self.reading.weight, self.reading_map), (self.head, self.head_map)
-        parts = model.get_input_embeddings(), model.get_output_embeddings()
-        with torch.no_grad():
-            for part, (rows, turn) in zip(parts, tables, strict=True):
-                touched = (rows != part.weight).any(dim=1, keepdim=True)
-                part.weight.copy_(torch.where(touched, rows + rows @ turn, rows))
-        return model
 
 
 def run(config: CalibrateConfig, *, model: Path, corpus: Path, out: Path) -> StageRecord:
@@ -398,16 +329,11 @@ def _fit_head(network: Any, text: Text, out: Path, steps: range) -> float:
             which,
             Followed(states=states, following=following),
             seed=text.config.seed,
-            softcap=_softcap(network),
+            softcap=softcap(network),
         )
         with torch.no_grad():
             head[which] = rows
     return time.perf_counter() - start
-
-
-def _softcap(model: Any) -> float | None:
-    found: float | None = getattr(model.config, "final_logit_softcapping", None)
-    return found
 
 
 def _bits(

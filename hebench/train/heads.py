@@ -154,7 +154,7 @@ def refitted_rows(
 
     def loss(part: Tensor) -> Tensor:
         some = states[part].to(table)
-        logits = _capped((some + some @ shared.T) @ start.T + some @ own.T, softcap)
+        logits = capped((some + some @ shared.T) @ start.T + some @ own.T, softcap)
         return functional.cross_entropy(torch.cat([rest[part, None], logits], 1), classes[part])
 
     size = float(states[:_CHUNK].float().abs().sum(1).mean())
@@ -168,13 +168,14 @@ def _together(table: Tensor, states: Tensor, softcap: float | None) -> Tensor:
     """Return the logit (S,) of all rows together: log of the sum of their exponentials."""
     return torch.cat(
         [
-            torch.logsumexp(_capped(part.to(table) @ table.T, softcap), 1)
+            torch.logsumexp(capped(part.to(table) @ table.T, softcap), 1)
             for part in tqdm(states.split(_CHUNK), desc="other logits", disable=None)
         ]
     )
 
 
-def _capped(logits: Tensor, softcap: float | None) -> Tensor:
+def capped(logits: Tensor, softcap: float | None) -> Tensor:
+    """Return logits squashed to within `softcap` of 0, or as they are without one."""
     return softcap * torch.tanh(logits / softcap) if softcap else logits
 
 

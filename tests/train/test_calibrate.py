@@ -8,11 +8,12 @@ import torch
 from hebench.config import build
 from hebench.errors import CheckpointError, ConfigError, DataError
 from hebench.train import calibrate
-from hebench.train.calibrate import CalibrateConfig, Tables, training_passages
+from hebench.train.calibrate import CalibrateConfig, training_passages
 from hebench.train.checkpoints import read_checkpoint
 from hebench.train.embeddings import grown, initial_rows, new_pieces, untie
 from hebench.train.frozen import open_model, open_tokenizer
 from hebench.train.measure import padded
+from hebench.train.tables import Tables
 from tests.train.grown_tokenizers import extend
 
 WORDS = ["הילדה", "קוראת", "ספר", "בגן", "ליד", "הבית", "הגדול", "בבוקר", "הכלב", "ישן"]
@@ -243,7 +244,7 @@ def test_a_run_that_was_cut_off_ends_as_the_unbroken_one(
     settings = config(head_steps=8)
     whole = calibrate.run(settings, model=model, corpus=corpus, out=tmp_path / "whole")
     name, _, count = cut_at.partition(" ")
-    owner = {"learn": calibrate.Descent, "states": calibrate.Tables}.get(name, calibrate)
+    owner = {"learn": calibrate.Descent, "states": Tables}.get(name, calibrate)
     work, calls = getattr(owner, name), []
 
     def cut(*arguments, **more):
