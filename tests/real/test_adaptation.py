@@ -58,11 +58,17 @@ def test_a_real_model_reads_new_pieces_like_old_ones_and_then_writes_them(
     assert distilled["bits_per_byte"] < distilled["bits_per_byte_mean_rows"]
     calibrated = calibrate.run(
         calibrate.CalibrateConfig(
-            shares={"he": 0.8, "en": 0.2}, passages=100, steps=8, heldout_words=100, threads=1
+            shares={"he": 0.8, "en": 0.2},
+            passages=100,
+            steps=8,
+            head_steps=24,
+            head_language="he",
+            heldout_words=100,
+            threads=1,
         ),
         model=tmp_path / "distil" / distil.MODEL,
         corpus=corpus,
         out=tmp_path / "calibrate",
     ).metrics
-    assert calibrated["bits_per_byte.he"] < 0.99 * calibrated["bits_per_byte_before.he"]
+    assert calibrated["bits_per_byte.he"] < 0.95 * calibrated["bits_per_byte_before.he"]
     assert calibrated["bits_per_byte.en"] < 1.1 * calibrated["bits_per_byte_before.en"]
