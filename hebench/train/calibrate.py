@@ -116,11 +116,11 @@ class CalibrateConfig:
             )
         self.limits()
 
-    def reading(self) -> Limits | None:
+    def head_limits(self) -> Limits | None:
         """Return when the reading for the head ends; None if there is none."""
         if self.head_steps is None and self.head_seconds is None:
             return None
-        return Limits(
+        return Limits(  # of a loop that only reads: its rate moves nothing
             steps=self.head_steps, seconds=self.head_seconds, learning_rate=1.0, warmup_steps=0
         )
 
@@ -270,7 +270,12 @@ def _train(network: Any, tables: Tables, text: Text, progress: Path) -> Descent:
         "reading_map": tables.reading_map,
         "head_map": tables.head_map,
     }
-    descent = Descent(progress, config.limits(), tables.optimisers(config), parts)
+    optimisers = tables.optimisers(
+        head_rate=config.learning_rate,
+        reading_rate=config.reading_rate,
+        map_rate=config.map_rate,
+    )
+    descent = Descent(progress, config.limits(), optimisers, parts)
     device = tables.head.device
     for step in descent.steps("calibrate"):
         ids, targets = padded(text.rows(step), text.prefix)
@@ -285,7 +290,7 @@ def _read(network: Any, tables: Tables, text: Text, out: Path, first: int) -> tu
     In half precision, 2 D bytes a state, as they are needed in random order and may be more than
     memory holds. Raises DataError for one that is no number, CheckpointError for a full disk.
     """
-    limits = text.config.reading()
+    limits = text.config.head_limits()
     if limits is None:
         return range(first, first), 0.0
     descent = Descent(out / READING, limits, [], {})

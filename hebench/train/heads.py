@@ -29,7 +29,8 @@ After calibration has moved the input table, whole heads are fitted the same way
 each row beginning as it is: a body that does not change makes of it a convex problem, and states
 without a gradient cost a third, so that several times the text is heard in the same time.
 
-Letters: V old rows, N new rows, D hidden size, S states, F rows that are fitted.
+Letters: V old rows (of a whole head: all), N new rows, D hidden size, S states, F rows of a head
+that are fitted.
 """
 
 import math

@@ -3,7 +3,7 @@
 Letters: V rows of each table, D hidden size, T tokens of a batch that are predicted.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,6 @@ from torch.nn import functional
 
 from hebench.train.descent import BETAS
 from hebench.train.heads import capped
-
-if TYPE_CHECKING:
-    from hebench.train.calibrate import CalibrateConfig
 
 
 def softcap(model: Any) -> float | None:
@@ -62,14 +59,16 @@ class Tables(nn.Module):  # type: ignore[misc]
         found = model.base_model(inputs_embeds=rows.to(model.dtype), use_cache=False)
         return found.last_hidden_state[kept]
 
-    def optimisers(self, config: "CalibrateConfig") -> list[Any]:
-        """Return what trains the tables; of the input table only the rows that occur."""
-        rate = config.learning_rate
-        reading = {"params": [self.reading.weight], "scale": config.reading_rate / rate}
+    def optimisers(self, *, head_rate: float, reading_rate: float, map_rate: float) -> list[Any]:
+        """Return what trains the tables; of the input table only the rows that occur.
+
+        Peak rates; those of the input table and of the maps become scales of the head's.
+        """
+        reading = {"params": [self.reading.weight], "scale": reading_rate / head_rate}
         # D entries of the map go into each number of a row.
         maps = {
             "params": [self.reading_map, self.head_map],
-            "scale": config.map_rate / len(self.head_map) / rate,
+            "scale": map_rate / len(self.head_map) / head_rate,
         }
         return [
             torch.optim.SparseAdam([reading], betas=BETAS),

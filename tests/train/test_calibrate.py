@@ -166,7 +166,7 @@ def test_rows_of_the_input_table_that_do_not_occur_stay(model, corpus, tmp_path)
 def test_a_head_that_is_fitted_to_more_text_predicts_better_and_nothing_else_moves(
     model, corpus, tmp_path
 ):
-    """Sums of many words: their order is drawn, so their frequencies are all there is to learn."""
+    """The words stand in random order: how often each occurs is all there is to learn."""
     trained = calibrate.run(config(steps=2), model=model, corpus=corpus, out=tmp_path / "trained")
     fitted = calibrate.run(
         config(steps=2, head_steps=40), model=model, corpus=corpus, out=tmp_path / "fitted"

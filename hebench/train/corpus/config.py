@@ -87,7 +87,7 @@ def _require_name(where: str, name: str) -> None:
         raise ConfigError(f"{where}: expected letters, digits, - and _ in {name!r}; rename it")
 
 
-OTHERS_READ = ("reference", "benchmark")  # recorded beside the inputs, by these names
+_OTHERS_READ = ("reference", "benchmark")  # by these names recorded beside the inputs, in stage.py
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ class CorpusConfig:
         language(self.language)
         for name in self.inputs:
             _require_name("inputs", name)
-            if name in OTHERS_READ:
+            if name in _OTHERS_READ:
                 raise ConfigError(f"inputs: {name} names something else that is read; rename it")
         codes = set(self.languages)
         if self.language not in codes:
