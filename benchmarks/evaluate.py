@@ -9,9 +9,11 @@ every `--stock-batch-sizes`, of which the fastest counts. A row of the table:
 
 - seconds of the whole process, and inside the model's three request functions (model time); of
   the latter the ratio of processor seconds, too, which a busy machine distorts less;
-- tokens that went through the model's embedding, and the peak of resident memory;
+- tokens that went through the model's embedding, and the peak of resident memory, on a GPU of the
+  memory that PyTorch allocated there;
 - how far from the limit our model time is. The limit: the tokens of the prefix tree and of the
-  answers, at the speed of a plain forward pass over 512 tokens, measured in the same process;
+  answers, at the speed of a plain forward pass over 512 tokens (on a GPU over 1, 8 or 64 rows of
+  them, whichever is fastest), measured in the same process;
 - what the answers differ by: log-likelihoods (nats, the largest), generations, and the score.
 
 With `--scaling` instead: one process, one question with shots, choices, items and the stock
@@ -96,6 +98,8 @@ def counted(found: dict[str, Any]) -> Iterator[None]:
     yield
     hook.remove()
     found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if models and models[0].device.type == "cuda":
+        found["peak_mib"] = torch.cuda.max_memory_allocated(models[0].device) / 2**20
     if models:
         found["tokens_per_second"] = forward_speed(models[0].model)
         if isinstance(models[0], PrefixLM) and models[0].branches is not None:
@@ -103,20 +107,24 @@ def counted(found: dict[str, Any]) -> Iterator[None]:
 
 
 def forward_speed(model: Any) -> float:
-    """Return the tokens a second of a plain forward pass without logits: the best of three."""
+    """Return the tokens a second of a plain forward pass without logits, the best of some."""
     import torch
 
-    ids = torch.arange(PROBE_TOKENS, device=model.device)[None] + 5
-    best = math.inf
-    with torch.inference_mode():
-        for _ in range(4):  # the first is not fair
-            start, cpu = time.perf_counter(), time.process_time()
-            model(ids, use_cache=False, logits_to_keep=1)
-            if model.device.type == "cuda":
-                torch.cuda.synchronize()
-                cpu = -math.inf  # the processor only waits
-            best = min(best, time.perf_counter() - start, time.process_time() - cpu)
-    return PROBE_TOKENS / best
+    gpu = model.device.type == "cuda"
+    best = 0.0
+    for rows in (1, 8, 64) if gpu else (1,):  # which of them fills the device
+        ids = torch.arange(PROBE_TOKENS, device=model.device).repeat(rows, 1) + 5
+        with torch.inference_mode():
+            for _ in range(4):  # the first is not fair
+                start, cpu = time.perf_counter(), time.process_time()
+                model(ids, use_cache=False, logits_to_keep=1)
+                if gpu:
+                    torch.cuda.synchronize()
+                seconds = time.perf_counter() - start
+                if not gpu:  # whose processor only waits
+                    seconds = min(seconds, time.process_time() - cpu)
+                best = max(best, ids.numel() / seconds)
+    return best
 
 
 def measured(side: str, job: dict[str, Any], out: Path) -> None:
@@ -287,6 +295,8 @@ def row(ours: dict[str, Any], stock: dict[str, Any]) -> list[str]:
     """Return the cells of one task's row."""
     largest, changed, total = differences(ours, stock)
     least = ours["needed"] / ours["tokens_per_second"]
+    gpu = ours["job"]["device"] != "cpu"
+    seconds = min(ours["model_seconds"], math.inf if gpu else ours["model_cpu_seconds"])
     same = "same" if math.isclose(ours["score"], stock["score"], abs_tol=1e-9) else "not the same"
     return [
         ours["job"]["task"] + (f" ({ours['job']['split']})" if ours["job"]["split"] else ""),
@@ -297,11 +307,11 @@ def row(ours: dict[str, Any], stock: dict[str, Any]) -> list[str]:
         f"{stock['model_seconds']:.1f}",
         f"{ours['model_seconds']:.1f}",
         f"{stock['model_seconds'] / ours['model_seconds']:.1f}",
-        f"{stock['model_cpu_seconds'] / ours['model_cpu_seconds']:.1f}",
+        "" if gpu else f"{stock['model_cpu_seconds'] / ours['model_cpu_seconds']:.1f}",
         f"{stock['tokens']:,}",
         f"{ours['tokens']:,}",
         f"{ours['peak_mib'] / stock['peak_mib']:.2f}",
-        f"{min(ours['model_seconds'], ours['model_cpu_seconds']) / least:.2f}",
+        f"{seconds / least:.2f}",
         f"{changed} of {total}" + (f", {largest:.2g} nats" if largest else ""),
         f"{ours['score']:.4f}, {same}",
     ]

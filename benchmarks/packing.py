@@ -1,8 +1,8 @@
 """What packing gains over padding, and what the training loop costs over a bare one.
 
-    python benchmarks/packing.py [rounds]
+    python benchmarks/packing.py [rounds] [--device cuda]
 
-A random Llama of 20 M parameters trains in fp32, on one thread, on documents as long as
+A random Llama of 20 M parameters trains in fp32, on one thread or a GPU, on documents as long as
 encyclopaedia paragraphs (log-normal, median 150 tokens). Three ways take turns, round after round,
 so that a busy machine slows all of them:
 
@@ -14,10 +14,10 @@ Speeds are real tokens (no padding) a second, the first step left out. Targets: 
 1.3 times padded, and at least 95 % of bare.
 """
 
+import argparse
 import gc
 import json
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -37,22 +37,24 @@ from hebench.train.packing import IGNORED, Piece, Rows, write_rows
 from hebench.train.settings import TrainingConfig
 from hebench.train.trainer import open_job
 
-ROW_TOKENS, MICRO_ROWS, STEPS = 1024, 2, 4
+ROW_TOKENS = 1024
+SIZES = {"cpu": (2, 4), "cuda": (16, 24)}  # rows of a step, and steps
 VOCABULARY = 8192
 
 
-def settings() -> TrainingConfig:
+def settings(device: str) -> TrainingConfig:
     """Return the training that all three ways carry out."""
+    rows, steps = SIZES[device]
     return TrainingConfig(
-        backend="cpu",
+        backend=device,
         threads=1,
         row_tokens=ROW_TOKENS,
-        micro_rows=MICRO_ROWS,
-        global_rows=MICRO_ROWS,
-        steps=STEPS,
+        micro_rows=rows,
+        global_rows=rows,
+        steps=steps,
         learning_rate=1e-4,
         schedule="constant",
-        save_every=STEPS,
+        save_every=steps,
     )
 
 
@@ -75,18 +77,22 @@ def make_model(folder: Path) -> None:
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="w1").save_pretrained(folder)
 
 
-def documents() -> list[Piece]:
+def documents(device: str) -> list[Piece]:
     """Return documents for all steps and some more."""
     random = np.random.default_rng(0)
-    lengths = random.lognormal(np.log(150), 0.9, size=200).astype(int).clip(16, ROW_TOKENS)
+    rows, steps = SIZES[device]
+    lengths = (
+        random.lognormal(np.log(150), 0.9, size=25 * rows * steps).astype(int).clip(16, ROW_TOKENS)
+    )
     return [Piece.whole(random.integers(2, VOCABULARY, size=length)) for length in lengths]
 
 
-def packed_speed(folder: Path, rows: Rows) -> float:
+def packed_speed(folder: Path, rows: Rows, device: str) -> float:
     """Return the tokens a second of hebench's trainer."""
+    asked = settings(device)
     with (
         tempfile.TemporaryDirectory() as out,
-        open_job(Path(out), "pretrain", settings(), settings()) as job,
+        open_job(Path(out), "pretrain", asked, asked) as job,
     ):
         model, tokenizer = job.load(folder)
         record = CheckpointRecord(stage="pretrain")
@@ -96,14 +102,15 @@ def packed_speed(folder: Path, rows: Rows) -> float:
     return float((lines[-1]["tokens"] - lines[0]["tokens"]) / seconds)
 
 
-def bare_speed(folder: Path, batches: Iterator[tuple[Batch, int]]) -> float:
+def bare_speed(folder: Path, batches: Iterator[tuple[Batch, int]], device: str) -> float:
     """Return the tokens a second of a plain loop over (inputs and labels, real tokens)."""
-    model = LlamaForCausalLM.from_pretrained(folder, attn_implementation="sdpa").train()
+    model = LlamaForCausalLM.from_pretrained(folder, attn_implementation="sdpa").train().to(device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=0.0)
     counted, begun = 0, 0.0
-    for step, (batch, tokens) in enumerate(batches):
+    for step, (laid, tokens) in enumerate(batches):
         if step == 1:
             begun = time.perf_counter()
+        batch = {name: tensor.to(device) for name, tensor in laid.items()}
         inputs = {name: batch[name] for name in batch if name != "labels"}
         logits = model(**inputs, use_cache=False).logits[:, :-1]
         loss = functional.cross_entropy(
@@ -118,11 +125,13 @@ def bare_speed(folder: Path, batches: Iterator[tuple[Batch, int]]) -> float:
     return counted / (time.perf_counter() - begun)
 
 
-def packed_batches(rows: Rows) -> Iterator[tuple[Batch, int]]:
+def packed_batches(rows: Rows, device: str) -> Iterator[tuple[Batch, int]]:
     """Yield the batches that the trainer sees, with its mask."""
-    ordered = Ordered(rows, first=0, last=STEPS * MICRO_ROWS, seed=0)
-    for step in range(STEPS):
-        batch = collate([ordered[step * MICRO_ROWS + place] for place in range(MICRO_ROWS)])
+    micro_rows, steps = SIZES[device]
+    ordered = Ordered(rows, first=0, last=steps * micro_rows, seed=0)
+    for step in range(steps):
+        laid = collate([ordered[step * micro_rows + place] for place in range(micro_rows)])
+        batch = {name: tensor.to(device) for name, tensor in laid.items()}
         mask = attention_mask(batch["document_ids"], "bool")
         assert mask is not None
         yield (
@@ -136,12 +145,13 @@ def packed_batches(rows: Rows) -> Iterator[tuple[Batch, int]]:
         )
 
 
-def padded_batches(pieces: list[Piece]) -> Iterator[tuple[Batch, int]]:
+def padded_batches(pieces: list[Piece], device: str) -> Iterator[tuple[Batch, int]]:
     """Yield documents in random order, about as many real tokens a step as packed rows hold."""
     order = iter(np.random.default_rng(0).permutation(len(pieces)))
     mean = sum(len(piece.tokens) for piece in pieces) / len(pieces)
-    for _ in range(STEPS):
-        chosen = [pieces[next(order)] for _ in range(round(MICRO_ROWS * ROW_TOKENS / mean))]
+    rows, steps = SIZES[device]
+    for _ in range(steps):
+        chosen = [pieces[next(order)] for _ in range(round(rows * ROW_TOKENS / mean))]
         longest = max(len(piece.tokens) for piece in chosen)
         ids = torch.zeros(len(chosen), longest, dtype=torch.long)
         mask = torch.zeros_like(ids)
@@ -154,22 +164,28 @@ def padded_batches(pieces: list[Piece]) -> Iterator[tuple[Batch, int]]:
 
 def main() -> None:
     """Print each round's speeds, and the medians of their ratios."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("rounds", type=int, nargs="?", default=3)
+    parser.add_argument("--device", choices=sorted(SIZES), default="cpu")
+    chosen = parser.parse_args()
+    rounds, device = chosen.rounds, chosen.device
     torch.set_num_threads(1)
     ratios: dict[str, list[float]] = {"packed / padded": [], "packed / bare": []}
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
         make_model(base / "model")
-        pieces = documents()
+        pieces = documents(device)
         record = write_rows(base / "rows", pieces, row_tokens=ROW_TOKENS, padding_id=1)
         rows: Any = Rows(base / "rows")
         print(f"{record.pieces} documents in {record.rows} rows, {record.filled:.1%} filled")
         print("| round | packed | bare | padded | (tokens/s)")
         for number in range(1, rounds + 1):
             ways = {
-                "packed": lambda: packed_speed(base / "model", rows),
-                "bare": lambda: bare_speed(base / "model", packed_batches(rows)),
-                "padded": lambda: bare_speed(base / "model", padded_batches(pieces)),
+                "packed": lambda: packed_speed(base / "model", rows, device),
+                "bare": lambda: bare_speed(base / "model", packed_batches(rows, device), device),
+                "padded": lambda: bare_speed(
+                    base / "model", padded_batches(pieces, device), device
+                ),
             }
             names = [*ways][number % 3 :] + [*ways][: number % 3]  # none is always the first
             speeds = {}

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent
+DEVICE = os.environ.get("HEBENCH_TEST_DEVICE", "cpu")  # where models compute: cuda on a GPU
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -296,6 +296,11 @@ def start(config: TrainingConfig, backend: Backend, out: Path) -> Any:
             f"world_size: expected {config.world_size} processes, found {arguments.world_size}; "
             f"launch with torchrun --nproc_per_node {config.world_size}, or set world_size"
         )
+    if config.zero_stage == 3:  # which asks DeepSpeed, while a model loads, how many share it
+        from deepspeed import comm
+
+        if not comm.is_initialized():  # accelerate starts it on accelerators only
+            comm.init_distributed(auto_mpi_discovery=False, verbose=False)
     if backend.name == "cpu":
         atexit.register(_leave_group)
     return arguments

@@ -29,9 +29,11 @@ from hebench.harness.prefix import (
 from hebench.harness.prefix import lm as prefix_lm
 from hebench.harness.prefix.tree import build
 from hebench.harness.tasks import load_tasks
+from tests.conftest import DEVICE
 from tests.harness import tiny_models
 from tests.harness.tiny_models import ARCHITECTURES
 
+MOST = budget._CPU_TOKENS if DEVICE == "cpu" else budget._MOST_TOKENS  # tokens of a pass
 SHOTS = "סיווג ביקורות. כתבו: חיובי, שלילי או מעורב.\nביקורת: הספר נהדר, קראתי אותו בלילה אחד.\n"
 REVIEWS = ("השירות היה איטי והאוכל קר.", "הגענו מוקדם. הגן היה יפה, אבל יקר.", "לא רע.")
 ANSWERS = (" חיובי", " שלילי ומאכזב מאוד", " מעורב")
@@ -203,7 +205,7 @@ def test_guesses_save_passes_and_change_nothing(
 ) -> None:
     texts, passes = [], []
     for fixed in (0, 28):  # a pass that costs what its tokens do leaves none for guesses
-        monkeypatch.setattr(guesses, "_FIXED_TOKENS", {"cpu": fixed})
+        monkeypatch.setattr(guesses, "_FIXED_TOKENS", {DEVICE: fixed})
         _, ours = pair("gemma3")  # which says the same again and again
         counted: list[int] = []
         forward = ours.model.forward
@@ -246,13 +248,34 @@ def test_rows_come_and_go_and_share_blocks(
         lambda self, path, parts: (added.append(len(parts)), add(self, path, parts)),
     )
     monkeypatch.setattr(prefix_lm, "_ROWS", rows_at_a_time)
-    monkeypatch.setattr(decode, "_WORTH_A_BLOCK", 20)
+    monkeypatch.setattr(decode, "_WORTH_A_BLOCK", {DEVICE: 20})
     monkeypatch.setattr(budget.Budget, "slots", lambda *_: slots)
     stock, ours = pair(architecture)
     expected = stock.generate_until(SHARING, disable_tqdm=True)
     assert ours.generate_until(SHARING, disable_tqdm=True) == expected and any(expected)
     assert len(added) >= len(SHARING)
     assert max(added) == (2 if rows_at_a_time > 1 else 0)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_rows_that_share_no_block_are_attended_to_in_one_call(
+    pair: Callable[..., tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch, architecture: str
+) -> None:
+    asked: list[int] = []
+    fused = rows.Rows._fused
+
+    def watched(now: Any, *rest: Any) -> Any:
+        asked.append(len(now.padded))
+        return fused(now, *rest)
+
+    monkeypatch.setattr(rows.Rows, "_fused", staticmethod(watched))
+    monkeypatch.setattr(rows, "_FUSED", (DEVICE,))
+    monkeypatch.setattr(decode, "_WORTH_A_BLOCK", {DEVICE: 10**9})
+    monkeypatch.setattr(budget.Budget, "slots", lambda *_: 10**6)
+    stock, ours = pair(architecture)
+    expected = stock.generate_until(SHARING, disable_tqdm=True)
+    assert ours.generate_until(SHARING, disable_tqdm=True) == expected and any(expected)
+    assert max(asked) >= len(SHARING) - 1  # one may end with its first token
 
 
 def test_answers_longer_than_reckoned_are_put_off_and_go_on(
@@ -275,6 +298,7 @@ def test_answers_longer_than_reckoned_are_put_off_and_go_on(
     assert len([own for own in begun if own > 0]) > 2  # and what was written is not lost
 
 
+@pytest.mark.skipif(DEVICE != "cpu", reason="a GPU gives a quarter of what is free")
 @pytest.mark.parametrize(("small", "share"), [(384 * 2**20, 1), (0, 0.5)])
 def test_answers_of_a_small_model_may_take_as_much_memory_as_its_weights(
     pair: Callable[..., tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch, small: int, share: float
@@ -403,7 +427,7 @@ def test_lack_of_memory_around_a_pass_leaves_no_token_twice(
             FREE, disable_tqdm=True
         )
         needed.append(ours.branches.tokens_needed)
-    assert calls[0] >= max(failing) and ours._budget.tokens < budget._CPU_TOKENS
+    assert calls[0] >= max(failing) and ours._budget.tokens < MOST
     assert needed[0] == needed[1]
 
 
@@ -425,7 +449,7 @@ def test_lack_of_memory_for_rows_is_answered_by_fewer_at_a_time(
     found = ours.generate_until(SHARING, disable_tqdm=True)
     assert found == stock.generate_until(SHARING, disable_tqdm=True)
     assert refused[:2] == [len(SHARING), len(SHARING) // 2]
-    assert ours._budget.tokens == budget._CPU_TOKENS  # a pass may be as long as before
+    assert ours._budget.tokens == MOST  # a pass may be as long as before
 
 
 def test_a_row_that_finds_no_memory_waits_and_leaves_nothing(
@@ -451,7 +475,7 @@ def test_a_row_that_finds_no_memory_waits_and_leaves_nothing(
                 assert {node: block.users for node, block in self._blocks.items()} == before
                 raise
 
-    monkeypatch.setattr(decode, "_WORTH_A_BLOCK", 20)
+    monkeypatch.setattr(decode, "_WORTH_A_BLOCK", {DEVICE: 20})
     monkeypatch.setattr(rows.Rows, "add", scarce)
     stock, ours = pair()
     found = ours.generate_until(SHARING, disable_tqdm=True)

@@ -18,6 +18,8 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from tests.conftest import DEVICE
+
 SIZES = {
     "vocab_size": 1024,
     "hidden_size": 64,
@@ -54,7 +56,7 @@ def build(architecture: str, *, context: int = 8192, **more: Any) -> Any:
     model, config, own = ARCHITECTURES[architecture]
     torch.manual_seed(3)
     options = SIZES | {"max_position_embeddings": context} | own | more
-    return model(config(**options)).eval()
+    return model(config(**options)).eval().to(DEVICE)
 
 
 def tokenizer_of(folder: Path) -> Any:

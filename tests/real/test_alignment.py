@@ -20,6 +20,7 @@ from hebench.train.chat_data import encode, ensure_template, read_conversations
 from hebench.train.dpo import DpoConfig
 from hebench.train.preferences import Preference, read_preferences
 from hebench.train.sft import SftConfig
+from tests.conftest import DEVICE
 
 pytestmark = [
     pytest.mark.slow,
@@ -32,7 +33,7 @@ REPOSITORY = Path(__file__).parents[2]
 TEXTS = REPOSITORY / "hebench/train/recipes/text"
 STEPS = 5
 TRAINING = {
-    "backend": "cpu",
+    "backend": DEVICE,
     "row_tokens": 1024,
     "micro_rows": 1,
     "learning_rate": 1e-3,

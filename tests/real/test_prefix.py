@@ -16,7 +16,7 @@ from hebench.harness.models import identify, load_local
 from hebench.harness.tasks import load_tasks
 from hebench.models.demo import obtain
 from hebench.records import RunManifest
-from tests.conftest import REPOSITORY
+from tests.conftest import DEVICE, REPOSITORY
 
 pytestmark = pytest.mark.slow
 
@@ -101,7 +101,12 @@ def smollm2() -> Path:
 
 def loaded(model: Path, backend: str, *, dtype: str = "float32", batch_size: int = 1) -> Any:
     identity = identify(str(model), name=None, revision=None, dtype=dtype)
-    options: dict[str, Any] = {"dtype": dtype, "device": "cpu", "batch_size": batch_size, "seed": 0}
+    options: dict[str, Any] = {
+        "dtype": dtype,
+        "device": DEVICE,
+        "batch_size": batch_size,
+        "seed": 0,
+    }
     return load_local(str(model), identity, backend=backend, **options)
 
 
@@ -151,18 +156,21 @@ def test_a_real_model_in_half_precision_differs_as_the_stock_model_does_between_
         task.build_all_requests(limit=3, rank=0, world_size=1)
         requests += task.instances
     assert len(requests) > 40
-    alone, beside, ours = (
+    alone, beside, ours, exact = (
         np.array([value for value, _ in lm.loglikelihood(requests, disable_tqdm=True)])
         for lm in (
             loaded(smollm2, "hf", dtype="bfloat16"),
             loaded(smollm2, "hf", dtype="bfloat16", batch_size=8),
             loaded(smollm2, "prefix", dtype="bfloat16"),
+            loaded(smollm2, "hf"),
         )
     )
-    allowed, found = abs(beside - alone), abs(ours - alone)
+    # Where batches are no reason to round otherwise (on an H200), what half precision itself costs.
+    allowed, found = np.maximum(abs(beside - alone), abs(alone - exact)), abs(ours - alone)
     # Measured: 0.057 nats beside 0.044, at most 0.19 beside 0.5; other processors round otherwise.
     assert 0 < found.mean() <= 3 * allowed.mean()
     assert found.max() <= 3 * allowed.max()
+    assert abs(ours - exact).mean() <= 1.5 * abs(alone - exact).mean()
 
 
 def test_long_sentences_are_as_near_to_double_precision_as_the_stock_models(smollm2: Path) -> None:
@@ -170,7 +178,8 @@ def test_long_sentences_are_as_near_to_double_precision_as_the_stock_models(smol
     (task,) = load_tasks(("hebench_mini_grammar",))["tasks"].values()
     task.build_all_requests(limit=56, rank=0, world_size=1)
     farthest = (13, 20, 54, 55)  # where the two ways differ most, of the first 60
-    requests = [request for request in task.instances if request.doc_id in farthest]
+    on_gpu = DEVICE != "cpu"  # which rounds otherwise, and is quick
+    requests = [one for one in task.instances if on_gpu or one.doc_id in farthest]
     stock, ours, exact = (
         np.array([value for value, _ in lm.loglikelihood(requests, disable_tqdm=True)])
         for lm in (
@@ -179,8 +188,10 @@ def test_long_sentences_are_as_near_to_double_precision_as_the_stock_models(smol
             loaded(smollm2, "hf", dtype="float64"),
         )
     )
-    assert len(exact) == 8 and max(exact) < -100
-    assert abs(ours - exact).max() <= abs(stock - exact).max() + 1e-4
+    assert len(exact) == (112 if on_gpu else 8) and np.median(exact) < -100
+    off, theirs = abs(ours - exact), abs(stock - exact)
+    assert off.max() <= theirs.max() + (1e-3 if on_gpu else 1e-4)
+    assert off.mean() <= 2.5 * theirs.mean() + 1e-5
 
 
 @pytest.mark.parametrize("name", ["hebench_bpb", "hebench_select_bpb"])

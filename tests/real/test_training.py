@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from hebench.train import pretrain
 from hebench.train.checkpoints import complete_checkpoints, read_checkpoint
-from tests.conftest import REPOSITORY
+from tests.conftest import DEVICE, REPOSITORY
 from tests.train.conftest import *  # noqa: F403 (the tiny tokenizer and models)
 from tests.train.made_rows import curve, make_corpus, pretraining
 
@@ -90,9 +92,10 @@ def launch(
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
     address = ["--standalone", "--local_addr", "127.0.0.1"]
     values = [json.dumps(settings), model, corpus, str(out), str(dies_at)]
+    path = os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
     with subprocess.Popen(
         [*launcher, *address, str(script), *values],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
         cwd=REPOSITORY,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -129,6 +132,27 @@ def test_zero_2_on_two_processes_equals_ddp_on_two_and_one_alone_also_after_kill
     assert losses(tmp_path / "zero") == pytest.approx(losses(tmp_path / "one/pretrain"), abs=5e-5)
     record = read_checkpoint(tmp_path / "zero" / "model")
     assert record is not None and (record.world_size, record.metrics["zero_stage"]) == (2, 2)
+
+
+@pytest.mark.parametrize("stage", [1, 3])
+def test_the_other_stages_of_zero_train_as_one_process_does_also_after_kill_9(
+    base: tuple[Path, Path], tmp_path: Path, stage: int
+) -> None:
+    processes = 2 if DEVICE == "cpu" else 1  # NCCL wants a GPU for each
+    settings = {"micro_rows": 1, "world_size": processes, "zero_stage": stage}
+    code, errors = launch(processes, settings, base, tmp_path / "zero", dies_at=3)
+    assert code != 0 and complete_checkpoints(tmp_path / "zero"), errors[-3000:]
+    code, errors = launch(processes, settings, base, tmp_path / "zero")
+    assert code == 0, errors[-3000:]
+    pretrain.run(pretraining(), model=base[0], corpus=base[1], out=tmp_path / "one" / "pretrain")
+    assert losses(tmp_path / "zero") == pytest.approx(losses(tmp_path / "one/pretrain"), abs=5e-5)
+    ours, alone = (
+        load_file(tmp_path / name / "model" / "model.safetensors")
+        for name in ("zero", "one/pretrain")
+    )
+    assert ours.keys() == alone.keys()
+    for name, weights in alone.items():  # in bfloat16: two steps of it
+        torch.testing.assert_close(ours[name], weights, rtol=2**-7, atol=1e-3)
 
 
 def test_kill_9_at_random_moments_and_during_saves_leaves_the_curve_of_the_unbroken_run(

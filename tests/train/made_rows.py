@@ -6,6 +6,7 @@ from typing import Any
 
 from hebench.train.pretrain import PretrainConfig
 from hebench.train.settings import TrainingConfig
+from tests.conftest import DEVICE
 from tests.train.conftest import ENGLISH
 
 TIMES = ("seconds", "tokens_per_second")
@@ -15,7 +16,7 @@ SHARES = {"en": 0.5, "he": 0.5}
 def training(**changes: Any) -> TrainingConfig:
     """Return settings for a model of two layers: 6 steps of 4 rows of 64 tokens."""
     values: dict[str, Any] = {
-        "backend": "cpu",
+        "backend": DEVICE,
         "row_tokens": 64,
         "micro_rows": 2,
         "global_rows": 4,

@@ -21,9 +21,10 @@ from hebench.train.packing import Piece
 from hebench.train.pairs import PairRows, answer_logs, read_references, write_references
 from hebench.train.preferences import read_preferences
 from hebench.train.stage import read_stage
+from tests.conftest import DEVICE
 
 TRAINING = {
-    "backend": "cpu",
+    "backend": DEVICE,
     "row_tokens": 320,
     "micro_rows": 2,
     "global_rows": 4,
@@ -247,7 +248,11 @@ def test_a_run_cut_off_goes_on_to_the_same_numbers(
     assert [path.name for path in (cut / "reference").iterdir()] == ["rows-00000000.npy"]
     found = [line["loss_nats"] for line in log(cut)]
     if lora is None:
-        assert found == [line["loss_nats"] for line in log(done)]
+        # Bit for bit on a processor; a GPU does not add up in the same order each time.
+        same = pytest.approx(
+            [line["loss_nats"] for line in log(done)], abs=0 if DEVICE == "cpu" else 1e-6
+        )
+        assert found == same
     else:
         # The reference is the model without its adapters, after the interruption as before.
         assert found[0] == pytest.approx(math.log(2), abs=1e-5)

@@ -10,6 +10,7 @@ from hebench.train import device
 from hebench.train.device import Backend, Batch
 from hebench.train.leak import check_leaks, tiny_pack
 from hebench.train.packing import PADDING
+from tests.conftest import DEVICE
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ class WithPadding(Backend):
 )
 @pytest.mark.parametrize("training", [False, True])
 def test_a_right_mask_passes(folder: Path, attention: str, convention: Any, training: bool) -> None:
-    model = device.load_model(folder, attention).train(training)
+    model = device.load_model(folder, attention).train(training).to(DEVICE)
     check_leaks(model, Backend(name="cpu", attention=attention, convention=convention))
     assert all(parameter.grad is None for parameter in model.parameters())
 

@@ -20,9 +20,10 @@ from hebench.train.packing import Rows
 from hebench.train.sft import SftConfig
 from hebench.train.stage import read_stage
 from hebench.train.trainer import Job
+from tests.conftest import DEVICE
 
 TRAINING = {
-    "backend": "cpu",
+    "backend": DEVICE,
     "row_tokens": 96,
     "micro_rows": 2,
     "global_rows": 4,

@@ -44,7 +44,7 @@ class Branches:
         config = model.config.get_text_config()
         heads = config.num_attention_heads
         shared = getattr(config, "num_key_value_heads", None) or heads
-        self._groups = heads // shared if self.folded else 1
+        self.groups = heads // shared if self.folded else 1
         self.tokens_needed = 0  # read since the model was loaded, without wrong guesses
         self.empty: list[tuple[Any, Any]] = []  # keys and values of no token, of each layer
         self.vocabulary = int(config.vocab_size)
@@ -58,6 +58,12 @@ class Branches:
     def device(self) -> torch.device:
         """Where the model computes."""
         found: torch.device = self._model.device
+        return found
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the model computes in."""
+        found: torch.dtype = self._model.dtype
         return found
 
     def clear(self) -> None:
@@ -166,14 +172,14 @@ class Branches:
                 near = seen & (own - torch.from_numpy(self._places).to(device) < window)
             mask = torch.zeros(near.shape, dtype=dtype, device=device)
             mask.masked_fill_(~near, torch.finfo(dtype).min)
-            masks[window] = mask.repeat_interleave(self._groups, dim=0)[None, None]
+            masks[window] = mask.repeat_interleave(self.groups, dim=0)[None, None]
         return masks
 
     def _calls(self, mask: Any) -> list[tuple[slice, slice]]:
         """Return the queries, heads folded in, and the slots of each call of attention."""
         if self.device.type != "cpu":
             return [(slice(None), slice(None))]
-        size = _CALL_TOKENS * self._groups
+        size = _CALL_TOKENS * self.groups
         found = []
         for start in range(0, mask.shape[2], size):
             part = slice(start, start + size)

@@ -19,8 +19,9 @@ from hebench.harness.prefix.guesses import Guesses, worth_reading
 from hebench.harness.prefix.rows import Part, Rows
 from hebench.harness.prefix.tree import Ints, Tree, build
 
-# Slots that a common part must save its rows to be worth a product of its own at every step.
-_WORTH_A_BLOCK = 256
+# Slots that a common part must save its rows to be worth a product of its own at every step. A GPU
+# waits for the product's calls (on an H200 some 13 ms): there it must be what takes gigabytes.
+_WORTH_A_BLOCK = {"cpu": 256, "cuda": 2**20}
 _ENOUGH_ANSWERS = 8  # from which on it is reckoned how long answers are; before, the most allowed
 _SPARE = 32  # tokens that an answer may be longer than reckoned, beside twice the mean
 
@@ -98,6 +99,7 @@ class _Decoder:
         self._waiting = list(reversed(self._tree.order))
         self._states = Rows(branches)
         self._rows: list[_Row] = []  # in the order of their states
+        self._worth_a_block = _WORTH_A_BLOCK.get(branches.device.type, 256)
         self._full = 0  # rows after the last prompts were admitted
         self._read = 0  # nodes of the tree
         self._lengths: list[int] = []  # of finished answers
@@ -143,7 +145,7 @@ class _Decoder:
         start = 0
         for stop in (*(np.flatnonzero(np.diff(below)) + 1).tolist(), len(path)):
             users = min(int(below[stop - 1]), self._limits.rows)
-            if (users - 1) * (stop - start) >= _WORTH_A_BLOCK:
+            if (users - 1) * (stop - start) >= self._worth_a_block:
                 parts.append((start, stop))
                 start = stop
         own = self._begun[place]

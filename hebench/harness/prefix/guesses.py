@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from heapq import heapify, heappop, heapreplace
 
 # A pass takes as long as so many tokens plus those that it reads, since the weights must be fetched
-# anyway: measured as 25 to 30 on a CPU; an accelerator has hardly begun.
-_FIXED_TOKENS = {"cpu": 28, "cuda": 256}
+# anyway: measured as 25 to 30 on a CPU; an accelerator waits for its calls, however many are read.
+_FIXED_TOKENS = {"cpu": 28, "cuda": 2048}
 _LONGEST = 16  # tokens
 _PADDED = 2  # attention pads the rows of a pass to the longest: to so many times its tokens at most
 _MEMORY = 0.9  # of how well earlier guesses did, after each further one

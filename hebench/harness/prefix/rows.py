@@ -23,6 +23,8 @@ from hebench.harness.prefix.branches import Branches, disagreement
 from hebench.harness.prefix.tree import Ints
 
 _PROBE, _PROBED = 12, 3  # tokens of a block and of each of two rows to try a model; read as rows
+# Where attention of our own, a dozen calls, costs more than it computes: one call where it can be.
+_FUSED = ("cuda",)
 Part = tuple[int, int]  # first and last place in a prompt, the latter exclusive
 
 
@@ -61,6 +63,7 @@ class _Pass:
     padded: Any  # (R, T) tokens of each row; where it has fewer, its last one again
     back: Any  # (N,) of each token, its place in the padded form
     shared: list[_Shared]
+    fused: bool  # one call of attention does for all that the tokens see
 
 
 class Rows:
@@ -145,10 +148,13 @@ class Rows:
         places = np.array([row.start for row in rows])[own] + slots
         width, longest = int(counts.max()), int((used + counts).max())
         columns = np.minimum(np.arange(width), counts[:, None] - 1)
+        shared = self._shared(rows, own, places)
+        fused = not shared and self._branches.device.type in _FUSED
         self._now = _Pass(
             padded=self._put((np.cumsum(counts) - counts)[:, None] + columns),
             back=self._put(own * width + steps),
-            shared=self._shared(rows, own, places),
+            shared=shared,
+            fused=fused,
         )
         written = self._put(own + first), self._put(slots)
         if longest > self._room[1]:
@@ -158,7 +164,7 @@ class Rows:
         return self._branches.forward(
             np.concatenate([np.asarray(piece, dtype=np.int64) for piece in pieces]),
             places,
-            self._masks(used[:, None] + columns, longest),
+            self._masks(used[:, None] + columns, longest, fused=fused),
             self._cache,
             np.arange(len(own)),
             self._attention,
@@ -167,15 +173,20 @@ class Rows:
     def _put(self, values: NDArray[Any]) -> Any:
         return torch.from_numpy(values).to(self._branches.device)
 
-    def _masks(self, slots: Ints, longest: int) -> dict[int | None, Any]:
-        """Return what tokens in `slots` (R, T) see of their rows, by window, (R, 1, T, L)."""
+    def _masks(self, slots: Ints, longest: int, *, fused: bool) -> dict[int | None, Any]:
+        """Return what tokens in `slots` (R, T) see of their rows, by window, (R, 1, T, L).
+
+        fused: (R, 1, G * T, L), in the type that the model computes in.
+        """
+        if fused:
+            slots = np.tile(slots, (1, self._branches.groups))
         behind = self._put(slots)[..., None] - self._put(np.arange(longest))
-        return {
-            window: _added((behind >= 0) if window is None else (behind >= 0) & (behind < window))[
-                :, None
-            ]
-            for window in set(self._branches.windows)
-        }
+        dtype = self._branches.dtype if fused else torch.float32
+        masks: dict[int | None, Any] = {}
+        for window in set(self._branches.windows):
+            near = behind >= 0 if window is None else (behind >= 0) & (behind < window)
+            masks[window] = _added(near, dtype)[:, None]
+        return masks
 
     def _shared(self, rows: Sequence[_Row], own: Ints, places: Ints) -> list[_Shared]:
         """Return what the tokens of a pass, `own` their rows, see of the blocks."""
@@ -210,6 +221,8 @@ class Rows:
         """Return the attention of the tokens `query` (1, K * G, N, D) to blocks and own slots."""
         now = self._now
         assert now is not None, "attention outside of a pass"
+        if now.fused:
+            return self._fused(now, query[0], key, value, attention_mask, scaling), None
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         asked = (query[0].float() * scale).unflatten(0, (key.shape[1], -1))
         own = asked[:, :, now.padded].permute(2, 0, 1, 3, 4)
@@ -228,6 +241,19 @@ class Rows:
                 parts[one.level][:, :, one.tokens], weights[one.level][:, :, one.tokens] = part
             found = (parts * weights.softmax(dim=0)).sum(dim=0)
         return found.flatten(0, 1).transpose(0, 1)[None].to(query.dtype).contiguous(), None
+
+    @staticmethod
+    def _fused(  # noqa: PLR0913, PLR0917
+        now: _Pass, query: Any, keys: Any, values: Any, mask: Any, scaling: float | None
+    ) -> Any:
+        """Return the attention of the tokens `query` (K * G, N, D) to the slots of their rows."""
+        own = query.unflatten(0, (keys.shape[1], -1))[:, :, now.padded]  # K, G, R, T, D
+        groups, steps = own.shape[1], own.shape[3]
+        found = torch.nn.functional.scaled_dot_product_attention(
+            own.permute(2, 0, 1, 3, 4).flatten(2, 3), keys, values, attn_mask=mask, scale=scaling
+        )
+        found = found.unflatten(2, (groups, steps)).permute(1, 2, 0, 3, 4).flatten(2, 3)
+        return found[:, :, now.back].flatten(0, 1).transpose(0, 1)[None].contiguous()
 
 
 def can_write(branches: Branches) -> bool:
@@ -250,11 +276,14 @@ def _agree(branches: Branches) -> bool:
     late = np.concatenate([path[-_PROBED:] for path in paths])
     branches.clear()
     expected = branches.read(tokens, places, nodes, ends, late)
-    rows = Rows(branches)
-    for path in paths:
-        rows.add(path[:-_PROBED], [(0, _PROBE)])
-    found = rows.read(0, [tokens[path[-_PROBED:]].tolist() for path in paths])
-    return branches.alike(found, expected)
+    pieces = [tokens[path[-_PROBED:]].tolist() for path in paths]
+    for parts in ([(0, _PROBE)], []):
+        rows = Rows(branches)
+        for path in paths:
+            rows.add(path[:-_PROBED], parts)
+        if not branches.alike(rows.read(0, pieces), expected):
+            return False
+    return True
 
 
 class _Own(DynamicLayer):  # type: ignore[misc]
@@ -298,10 +327,10 @@ def _moved(states: Any, rows: int, slots: int, used: tuple[int, int]) -> Any:
     return found
 
 
-def _added(seen: Any) -> Any:
+def _added(seen: Any, dtype: torch.dtype = torch.float32) -> Any:
     """Return a mask to add to scores."""
-    mask = torch.zeros(seen.shape, dtype=torch.float32, device=seen.device)
-    return mask.masked_fill_(~seen, torch.finfo(torch.float32).min)
+    mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+    return mask.masked_fill_(~seen, torch.finfo(dtype).min)
 
 
 def _part(query: Any, keys: Any, values: Any, mask: Any) -> tuple[Any, Any]:
