@@ -367,11 +367,12 @@ def _prepare_deepspeed() -> None:
 
 
 def leave_deepspeed(config: TrainingConfig) -> None:
-    """Have models that are loaded from now on be whole: ZeRO 3 would load each in shards."""
+    """Have what follows in this process be without DeepSpeed: other models, and other stages."""
     if config.zero_stage:
         from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-        unset_hf_deepspeed_config()
+        unset_hf_deepspeed_config()  # ZeRO 3 would load each model in shards
+        os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)  # accelerate's, for all that it starts
 
 
 def rank() -> int:

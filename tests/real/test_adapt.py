@@ -97,10 +97,12 @@ def test_two_processes_share_the_training_and_one_does_the_rest(tmp_path: Path) 
         f"out={tmp_path / 'run'}",
         "pretrain.training.world_size=2",
         "pretrain.training.micro_rows=2",
-        "sft=null",
+        "pretrain.training.zero_stage=3",
+        "sft.training.world_size=2",
+        "sft.training.micro_rows=1",  # and without ZeRO, in the process that had it
         "dpo=null",
         launcher=("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
     )
     assert done.returncode == 0, done.stderr
     rows = report_of(tmp_path / "run")["rows"]
-    assert [row["name"] for row in rows] == POINTS[:4]
+    assert [row["name"] for row in rows] == POINTS[:5]
