@@ -248,7 +248,8 @@ def test_rows_come_and_go_and_share_blocks(
         lambda self, path, parts: (added.append(len(parts)), add(self, path, parts)),
     )
     monkeypatch.setattr(prefix_lm, "_ROWS", rows_at_a_time)
-    monkeypatch.setattr(decode, "_WORTH_A_BLOCK", {DEVICE: 20})
+    monkeypatch.setattr(decode, "_WORTH_A_BLOCK", 20)
+    monkeypatch.setattr(decode, "_ROOM_WORTH_A_BLOCK", {})
     monkeypatch.setattr(budget.Budget, "slots", lambda *_: slots)
     stock, ours = pair(architecture)
     expected = stock.generate_until(SHARING, disable_tqdm=True)
@@ -270,7 +271,7 @@ def test_rows_that_share_no_block_are_attended_to_in_one_call(
 
     monkeypatch.setattr(rows.Rows, "_fused", staticmethod(watched))
     monkeypatch.setattr(rows, "_FUSED", (DEVICE,))
-    monkeypatch.setattr(decode, "_WORTH_A_BLOCK", {DEVICE: 10**9})
+    monkeypatch.setattr(decode, "_ROOM_WORTH_A_BLOCK", {DEVICE: 0.25})
     monkeypatch.setattr(budget.Budget, "slots", lambda *_: 10**6)
     stock, ours = pair(architecture)
     expected = stock.generate_until(SHARING, disable_tqdm=True)
@@ -475,7 +476,8 @@ def test_a_row_that_finds_no_memory_waits_and_leaves_nothing(
                 assert {node: block.users for node, block in self._blocks.items()} == before
                 raise
 
-    monkeypatch.setattr(decode, "_WORTH_A_BLOCK", {DEVICE: 20})
+    monkeypatch.setattr(decode, "_WORTH_A_BLOCK", 20)
+    monkeypatch.setattr(decode, "_ROOM_WORTH_A_BLOCK", {})
     monkeypatch.setattr(rows.Rows, "add", scarce)
     stock, ours = pair()
     found = ours.generate_until(SHARING, disable_tqdm=True)

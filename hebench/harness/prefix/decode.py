@@ -19,9 +19,11 @@ from hebench.harness.prefix.guesses import Guesses, worth_reading
 from hebench.harness.prefix.rows import Part, Rows
 from hebench.harness.prefix.tree import Ints, Tree, build
 
-# Slots that a common part must save its rows to be worth a product of its own at every step. A GPU
-# waits for the product's calls (on an H200 some 13 ms): there it must be what takes gigabytes.
-_WORTH_A_BLOCK = {"cpu": 256, "cuda": 2**20}
+# Slots that a common part must save its rows to be worth a product of its own at every step.
+_WORTH_A_BLOCK = 256
+# And which part of the room for all: a GPU waits for the product's calls (an H200 some 13 ms), so
+# that there only what would leave room for fewer rows is worth it.
+_ROOM_WORTH_A_BLOCK = {"cuda": 0.25}
 _ENOUGH_ANSWERS = 8  # from which on it is reckoned how long answers are; before, the most allowed
 _SPARE = 32  # tokens that an answer may be longer than reckoned, beside twice the mean
 
@@ -99,7 +101,8 @@ class _Decoder:
         self._waiting = list(reversed(self._tree.order))
         self._states = Rows(branches)
         self._rows: list[_Row] = []  # in the order of their states
-        self._worth_a_block = _WORTH_A_BLOCK.get(branches.device.type, 256)
+        room = _ROOM_WORTH_A_BLOCK.get(branches.device.type, 0) * limits.slots
+        self._worth_a_block = max(_WORTH_A_BLOCK, room)
         self._full = 0  # rows after the last prompts were admitted
         self._read = 0  # nodes of the tree
         self._lengths: list[int] = []  # of finished answers
