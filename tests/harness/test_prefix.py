@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lm_eval.api.registry import get_model
 from lm_eval.models.huggingface import HFLM
+from tokenizers.processors import TemplateProcessing
 from transformers import Llama4ForCausalLM, Llama4TextConfig, MambaConfig, MambaForCausalLM
 
 from hebench.errors import ConfigError, TaskError
@@ -170,6 +171,32 @@ def test_a_chat_template_goes_before_the_model_as_in_lm_eval(
     assert ours.generate_until(requests, disable_tqdm=True) == stock.generate_until(
         requests, disable_tqdm=True
     )
+
+
+@pytest.mark.parametrize("add_bos", [None, False, True])
+def test_texts_encoded_together_are_those_encoded_one_by_one(
+    pair: Callable[..., tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch, add_bos: bool | None
+) -> None:
+    monkeypatch.setattr(prefix_lm, "_AT_ONCE", 3)
+    ends = (f"{PROMPTS[0]} \n ", f"<s>{PROMPTS[0]}", " ")  # spaces move to the answer
+    asked = [*CHOICES, *(scored(context, "לא") for context in ends)]
+    encoded: list[Any] = []
+
+    def note(found: Any, **_: Any) -> list[Any]:
+        encoded.append(found)
+        return []
+
+    for lm in pair():
+        processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+        lm.tokenizer.backend_tokenizer.post_processor = processor
+        lm.add_bos_token = add_bos
+        monkeypatch.setattr(lm, "_loglikelihood_tokens", note)
+        if isinstance(lm, PrefixLM):
+            monkeypatch.setattr(lm, "_encode", lambda text: pytest.fail(f"{text!r} by itself"))
+        lm.loglikelihood(asked, disable_tqdm=True)
+    assert encoded[0] == encoded[1] and len(encoded[0]) == len(asked)
+    begun = [context[0] == 0 for _, context, _ in encoded[0][: len(PROMPTS) * len(ANSWERS)]]
+    assert all(begun) if add_bos is not False else not any(begun)
 
 
 # ------------------------------------------------------------------------------- computed once

@@ -2,20 +2,24 @@
 
 import contextlib
 import functools
+import itertools
 import logging
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import (
     handle_stop_sequences,
+    has_bos_prefix,
     normalize_gen_kwargs,
     postprocess_generated_text,
 )
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from hebench.errors import ConfigError, TaskError
@@ -31,6 +35,7 @@ Request = tuple[Any, list[int], list[int]]  # key of the answer, context, contin
 _LOGGER = logging.getLogger(__name__)
 _ROWS = 64  # answers written side by side; the slots bound what that takes
 _REMEMBERED = 64  # encoded contexts; the answers to one question follow each other
+_AT_ONCE = 512  # texts that are encoded by all cores together
 # Settings of generation that change no greedy answer; with any other the stock model answers.
 _HARMLESS = {
     *("bos_token_id", "eos_token_id", "pad_token_id", "transformers_version", "use_cache"),
@@ -54,6 +59,7 @@ class PrefixLM(HFLM):  # type: ignore[misc]
         self._budget = Budget(self.device)
         # The context of a question is encoded again with each of its answers.
         self._encode = functools.lru_cache(_REMEMBERED)(super().tok_encode)
+        self._encoded: dict[str, NDArray[np.int32]] = {}  # of the requests at hand
 
     @functools.cached_property
     def branches(self) -> Branches | None:
@@ -93,6 +99,8 @@ class PrefixLM(HFLM):  # type: ignore[misc]
         """Return the token ids of a text, as the stock model does."""
         if rest or options:
             return list(super().tok_encode(string, *rest, **options))
+        if string in self._encoded:
+            return list(self._encoded[string].tolist())
         return list(self._encode(string))
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[Scored]:
@@ -100,12 +108,35 @@ class PrefixLM(HFLM):  # type: ignore[misc]
         for request in requests:
             if not request.args[1]:
                 raise TaskError(f"{_named(request)}: expected a text to score, found an empty one")
-        return list(super().loglikelihood(requests, disable_tqdm=disable_tqdm))
+        self._encode_ahead([request.args for request in requests])
+        try:
+            return list(super().loglikelihood(requests, disable_tqdm=disable_tqdm))
+        finally:
+            self._encoded = {}
+
+    def _encode_ahead(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Encode what lm-eval will ask for one by one, on all cores; as `tok_encode` does it."""
+        if not getattr(self.tokenizer, "is_fast", False) or self.backend != "causal":
+            return
+        asked = ((pair[0] + pair[1], pair[0].rstrip()) for pair in pairs if pair[0])
+        texts = list(dict.fromkeys(itertools.chain.from_iterable(asked)))
+        first = self.tokenizer.decode(self.prefix_token_id)
+        usual = {} if self.add_bos_token is None else {"add_special_tokens": self.add_bos_token}
+        for begun in (False, True):
+            options = {"add_special_tokens": False} if begun else usual
+            own = [text for text in texts if has_bos_prefix(text, first) == begun]
+            for start in range(0, len(own), _AT_ONCE):
+                part = own[start : start + _AT_ONCE]
+                found = self.tokenizer(part, return_attention_mask=False, **options)["input_ids"]
+                # As arrays: lists take several times the memory.
+                arrays = (np.array(ids, dtype=np.int32) for ids in found)
+                self._encoded |= dict(zip(part, arrays, strict=True))
 
     def _loglikelihood_tokens(
         self, requests: list[Request], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[Scored]:
         """Return the scores of encoded requests in their order."""
+        self._encoded = {}  # all is encoded
         self._require_scorable(requests)
         found: dict[int, Scored] = {}
         with self._bar(len(requests), "loglikelihood", disable_tqdm) as bar:
