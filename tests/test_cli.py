@@ -164,6 +164,29 @@ def test_ctrl_c_is_130_and_the_same_command_goes_on(tiny_model: Path, tmp_path: 
     assert 1 <= manifest["requests_reused"] < 32
 
 
+DROPS = """
+import time
+from hebench import cli
+
+class Freed:
+    def __del__(self):
+        raise KeyboardInterrupt
+
+def command():
+    Freed()  # Ctrl-C comes while this is freed
+    time.sleep(20)
+
+cli.app = command
+cli.main()
+"""
+
+
+def test_ctrl_c_that_python_drops_comes_again() -> None:
+    command = [sys.executable, "-c", DROPS]
+    done = subprocess.run(command, check=False, capture_output=True, timeout=60, text=True)
+    assert done.returncode == -signal.SIGINT and "ignored" not in done.stderr
+
+
 def test_a_full_disk_is_one_line_and_nothing_counts_as_complete(tmp_path: Path) -> None:
     """The shell's limit on file size makes the kernel refuse the write for real."""
     out = tmp_path / "run"

@@ -6,7 +6,10 @@ Exit codes: 0 done; 2 a mistake that the user can mend, told in one line; 130 in
 
 import errno
 import os
+import signal
 import sys
+import threading
+from typing import Any
 
 import typer
 
@@ -40,11 +43,26 @@ _USER_ERRNOS |= {errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, 
 _MESSAGE = 4_000  # characters: some list what there is
 
 
+def _keep_interrupts() -> None:
+    """Have Ctrl-C arrive again where Python drops it: in what it runs as objects are freed."""
+    before, main_thread = sys.unraisablehook, threading.main_thread().ident
+
+    def again(dropped: Any) -> None:
+        if issubclass(dropped.exc_type, KeyboardInterrupt) and main_thread:
+            # Not at once: it would be raised in here, and dropped like the first.
+            threading.Timer(0.1, signal.pthread_kill, (main_thread, signal.SIGINT)).start()
+        else:
+            before(dropped)
+
+    sys.unraisablehook = again
+
+
 def main() -> None:
     """Run the command line and exit; a user's mistake is one line on stderr."""
     if not sys.stderr.isatty():
         # tqdm reads this when it is first imported: no progress bars in log files.
         os.environ.setdefault("TQDM_DISABLE", "1")
+    _keep_interrupts()
     try:
         app()
     except SystemExit as end:
