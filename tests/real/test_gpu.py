@@ -1,6 +1,5 @@
 """What only a GPU can show: its half precision, lack of its memory, a recipe that runs on it."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from tests.harness.test_prefix import CHOICES, FREE, SHARING, free, scored
 from tests.real.test_adapt import POINTS, adapt, report_of
 from tests.real.test_training import launch, losses
 from tests.train.conftest import *  # noqa: F403 (the tiny tokenizer and models)
-from tests.train.made_rows import make_corpus, pretraining
+from tests.train.made_rows import pretraining
 
 pytestmark = [
     pytest.mark.slow,
@@ -72,15 +71,6 @@ def test_lack_of_the_devices_memory_changes_the_passes_and_not_the_answers(
         [value for value, _ in expected], abs=1e-4 * len(filler)
     )
     assert written == texts
-
-
-@pytest.fixture(scope="module")
-def base(
-    tiny_model_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Path]:
-    """A tiny model and a corpus for it."""
-    folder = tmp_path_factory.mktemp("base")
-    return tiny_model_folder(folder / "model"), make_corpus(folder / "corpus")
 
 
 @pytest.fixture(scope="module")

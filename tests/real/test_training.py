@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from hebench.train import pretrain
 from hebench.train.checkpoints import complete_checkpoints, read_checkpoint
 from tests.conftest import DEVICE, REPOSITORY
 from tests.train.conftest import *  # noqa: F403 (the tiny tokenizer and models)
-from tests.train.made_rows import curve, make_corpus, pretraining
+from tests.train.made_rows import curve, pretraining
 
 pytestmark = pytest.mark.slow
 
@@ -71,15 +70,6 @@ for line in sys.stdin:
     print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
-
-
-@pytest.fixture(scope="module")
-def base(
-    tiny_model_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Path]:
-    """A tiny model and a corpus for it."""
-    folder = tmp_path_factory.mktemp("base")
-    return tiny_model_folder(folder / "model"), make_corpus(folder / "corpus")
 
 
 def launch(

@@ -70,3 +70,14 @@ def tiny_model_folder(tiny_tokenizer: Any) -> Callable[..., Path]:
         return folder
 
     return save
+
+
+@pytest.fixture(scope="module")
+def base(
+    tiny_model_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """A tiny model and a corpus for it."""
+    from tests.train.made_rows import make_corpus  # which takes its English from here
+
+    folder = tmp_path_factory.mktemp("base")
+    return tiny_model_folder(folder / "model"), make_corpus(folder / "corpus")

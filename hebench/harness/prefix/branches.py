@@ -170,8 +170,7 @@ class Branches:
             if window is not None:
                 own = torch.from_numpy(places).to(device)[:, None]
                 near = seen & (own - torch.from_numpy(self._places).to(device) < window)
-            mask = torch.zeros(near.shape, dtype=dtype, device=device)
-            mask.masked_fill_(~near, torch.finfo(dtype).min)
+            mask = added(near, dtype)
             masks[window] = mask.repeat_interleave(self.groups, dim=0)[None, None]
         return masks
 
@@ -276,6 +275,12 @@ def _folded_attention(  # noqa: PLR0913, PLR0917 (transformers' own order)
     ]
     answer = torch.cat(found, dim=2).unflatten(2, (new, groups))
     return answer.permute(0, 2, 1, 3, 4).flatten(2, 3).contiguous(), None
+
+
+def added(seen: Any, dtype: torch.dtype) -> Any:
+    """Return a mask to add to scores: 0 where `seen` is true, the least number elsewhere."""
+    mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+    return mask.masked_fill_(~seen, torch.finfo(dtype).min)
 
 
 def branched(model: Any) -> Branches | str:

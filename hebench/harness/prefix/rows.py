@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from hebench.harness.prefix.branches import Branches, disagreement
+from hebench.harness.prefix.branches import Branches, added, disagreement
 from hebench.harness.prefix.tree import Ints
 
 _PROBE, _PROBED = 12, 3  # tokens of a block and of each of two rows to try a model; read as rows
@@ -185,7 +185,7 @@ class Rows:
         masks: dict[int | None, Any] = {}
         for window in set(self._branches.windows):
             near = behind >= 0 if window is None else (behind >= 0) & (behind < window)
-            masks[window] = _added(near, dtype)[:, None]
+            masks[window] = added(near, dtype)[:, None]
         return masks
 
     def _shared(self, rows: Sequence[_Row], own: Ints, places: Ints) -> list[_Shared]:
@@ -203,7 +203,8 @@ class Rows:
                 masks[window] = None
                 if window is not None and places[tokens].max() - block.start >= window:
                     held = np.arange(block.start, block.start + len(block))
-                    masks[window] = _added(self._put(places[tokens, None] - held < window))
+                    seen = self._put(places[tokens, None] - held < window)
+                    masks[window] = added(seen, torch.float32)
             found.append(_Shared(level=level, block=block, tokens=self._put(tokens), masks=masks))
         return found
 
@@ -325,12 +326,6 @@ def _moved(states: Any, rows: int, slots: int, used: tuple[int, int]) -> Any:
     found = states.new_zeros((rows, states.shape[1], slots, states.shape[3]))
     found[: used[0], :, : used[1]] = states[: used[0], :, : used[1]]
     return found
-
-
-def _added(seen: Any, dtype: torch.dtype = torch.float32) -> Any:
-    """Return a mask to add to scores."""
-    mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
-    return mask.masked_fill_(~seen, torch.finfo(dtype).min)
 
 
 def _part(query: Any, keys: Any, values: Any, mask: Any) -> tuple[Any, Any]:
