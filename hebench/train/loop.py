@@ -120,6 +120,8 @@ class PackedTraining:
         self._items += int(counts[0])
         return batches, counts[0]
 
+    get_batch_samples_transformers = get_batch_samples  # GaudiTrainer's name for it
+
     def compute_loss(
         self,
         model: Any,

@@ -1,9 +1,8 @@
-"""Training in real processes: ZeRO-2 on two, kill -9 at any moment, Gaudi's own Trainer.
+"""Training in real processes: ZeRO on two, kill -9 at any moment.
 
 The first use of DeepSpeed compiles a small operator, which takes a minute or two once.
 """
 
-import importlib.util
 import json
 import os
 import random
@@ -218,18 +217,3 @@ def _ended(child: int) -> bool:
     except FileNotFoundError:
         return True
     return state == "Z"
-
-
-def test_gaudi_trainer_takes_our_arguments_and_mask(base: tuple[Path, Path]) -> None:
-    if importlib.util.find_spec("optimum") is None:
-        pytest.skip("needs optimum-habana, which pins an older transformers: its own environment")
-    from optimum.habana import GaudiTrainingArguments
-
-    from hebench.train import device
-    from hebench.train.device import Backend
-
-    config = pretraining().training
-    backend = Backend(name="gaudi", attention="eager", convention="zero_one")
-    wanted = device.trainer_arguments(config, backend, Path("out"))
-    known = GaudiTrainingArguments.__dataclass_fields__
-    assert not sorted(set(wanted) - set(known))
