@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo human-demo test slow check site baselines bench clean
+.PHONY: setup demo human-demo test slow check site baselines bench training-numbers clean
 
 setup: $(READY)
 
@@ -49,6 +49,17 @@ bench: $(READY)
 	$(BIN)/python benchmarks/stats_speed.py
 	$(BIN)/python benchmarks/site.py
 	$(BIN)/python benchmarks/selection.py
+	$(BIN)/python benchmarks/packing.py
+
+# Every figure of docs/training.md that two cores give, in some four hours; it goes on where it was.
+# TEXT: a folder with corpus-he/ and corpus-en/.
+TEXT ?= ../shared/data
+RUN ?= runs/he
+training-numbers: $(READY)
+	$(BIN)/hebench adapt smollm2_he_cpu text=$(TEXT) out=$(RUN)
+	$(BIN)/python benchmarks/tokenizer.py $(RUN)/corpus
+	$(BIN)/python benchmarks/adapt.py $(RUN)/corpus $(RUN)/tokenizer/tokenizer
+	$(BIN)/python benchmarks/corpus.py $(TEXT)/corpus-he
 	$(BIN)/python benchmarks/packing.py
 
 clean:

@@ -120,6 +120,35 @@ def test_a_home_folder_is_found_after_an_equals_sign_too(
         assert message in capsys.readouterr().err
 
 
+def test_the_tokenizer_stage_prints_its_gain_curve(
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = json.dumps({"text": "הילדים הולכים לבית הספר בבוקר וחוזרים הביתה בצהריים. " * 40})
+    for part in ("train", "heldout"):
+        (tmp_path / "corpus" / part / "he").mkdir(parents=True)
+        (tmp_path / "corpus" / part / "he" / "news.jsonl").write_text(line, encoding="utf-8")
+    stage = [
+        "train",
+        "tokenizer",
+        "--recipe",
+        "tiny",
+        f"model={tiny_model}",
+        f"out={tmp_path / 'out'}",
+    ]
+    sizes = ["tokenizer.tokens=4", "tokenizer.curve_tokens=8"]
+    asked = [*stage, f"corpus={tmp_path / 'corpus'}", *sizes]
+    assert hebench(*asked, monkeypatch=monkeypatch) == 0
+    printed = capsys.readouterr().out
+    rows = [line.split() for line in printed.split("alike\n")[1].splitlines() if line[:1] == " "]
+    assert [row[0] for row in rows] == [str(size) for size in range(9)]
+    rates = [float(row[1]) for row in rows]
+    assert rates == sorted(rates, reverse=True) and rates[0] > rates[-1]
+    assert f"picture: {tmp_path / 'out' / 'curve.png'}" in printed
+
+
 def test_tasks_check_finds_a_planted_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -95,6 +95,8 @@ def _stage(name: str, paths: tuple[str, ...], about: str) -> None:
         for key, value in record.metrics.items():
             if not isinstance(value, Mapping | list):
                 print(f"{key:32}{value}")
+        if name == "tokenizer":
+            _print_curve(folders["out"])
         print(f"stage folder: {folders['out'].resolve()}")
 
     needs = " ".join(f"{path}=PATH" for path in (*paths, "out"))
@@ -141,6 +143,16 @@ def _run_stage(
     module = importlib.import_module(f"hebench.train.{name}")
     run: Callable[..., StageRecord] = module.run
     return run(stage_config(recipe, name, overrides), **paths)
+
+
+def _print_curve(folder: Path) -> None:
+    """Print what an extension of each size buys, and where the picture of it is."""
+    points = json.loads((folder / "curve.json").read_text(encoding="utf-8"))
+    every = max(len(points) // 10, 1)
+    print("\ntokens added  tokens per word of held-out text, every source counting alike")
+    for point in [*points[:-1:every], points[-1]]:
+        print(f"{point['tokens']:12,}  {point['tokens_per_word']:.3f}")
+    print(f"all points and each source: {folder / 'curve.json'}; picture: {folder / 'curve.png'}")
 
 
 def _print_plan(make: Callable[[], Mapping[str, Any]], *, as_json: bool = False) -> None:
