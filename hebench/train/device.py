@@ -165,18 +165,23 @@ def logits_of(model: Any, batch: Mapping[str, torch.Tensor], backend: Backend) -
     return logits.flatten(0, 1).unflatten(0, shape)
 
 
+def loaded_as(dtype: torch.dtype) -> dict[str, torch.dtype]:
+    """Return the argument that has `from_pretrained` load a type; transformers 4.56 renamed it."""
+    import transformers
+
+    version = tuple(int(part) for part in transformers.__version__.split(".")[:2])
+    return {"dtype" if version >= (4, 56) else "torch_dtype": dtype}
+
+
 def load_model(folder: Path, attention: str) -> Any:
     """Return a causal model in fp32 with no cache. Raises CheckpointError if there is none."""
     import transformers
     from safetensors import SafetensorError
 
     transformers.utils.logging.disable_progress_bar()  # a bar for each file; ours are enough
-    # transformers 4.56 renamed the argument.
-    version = tuple(int(part) for part in transformers.__version__.split(".")[:2])
-    named = "dtype" if version >= (4, 56) else "torch_dtype"
     try:
         model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, attn_implementation=attention, **{named: torch.float32}
+            folder, attn_implementation=attention, **loaded_as(torch.float32)
         )
     # The last two: a file that is none, such as Git LFS leaves, and weights of another shape.
     except (OSError, ValueError, ImportError, SafetensorError, RuntimeError) as error:

@@ -41,21 +41,34 @@ sys.meta_path.append(_Finder())
 
 
 def compute_here() -> None:
-    """Have optimum-habana change transformers, as it does on its hardware, and train without it."""
+    """Have optimum-habana's Trainer train on a processor; when a job starts, `change` is called."""
     from accelerate import DistributedType
     from optimum.habana.accelerate import GaudiAccelerator
-    from optimum.habana.transformers.modeling_utils import adapt_transformers_to_gaudi
-    from optimum.habana.transformers.models.llama import modeling_llama
-    from optimum.habana.transformers.models.mistral import modeling_mistral
 
     from hebench.train import device
 
-    adapt_transformers_to_gaudi()
-    # Off the hardware Mistral's does not look angles up by position; Llama's does.
-    modeling_mistral.apply_customized_rope = modeling_llama.apply_customized_rope
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # it shares gradients between HPUs only
         kind = property(lambda _: DistributedType.MULTI_HPU)
         GaudiAccelerator.distributed_type = kind
     asked, here = device.trainer_arguments, {"use_cpu": True}
     here |= {"use_habana": False, "use_lazy_mode": False}  # which call the hardware
-    device.trainer_arguments = lambda *given: asked(*given) | here
+
+    def arguments(config: Any, backend: Any, out: Any) -> dict[str, Any]:
+        found = asked(config, backend, out)
+        if backend.name != "gaudi":
+            return found
+        change()  # as its arguments do on the hardware, before a model is loaded
+        return found | here
+
+    device.trainer_arguments = arguments
+
+
+def change() -> None:
+    """Have transformers' models be optimum-habana's from here on."""
+    from optimum.habana.transformers.modeling_utils import adapt_transformers_to_gaudi
+    from optimum.habana.transformers.models.llama import modeling_llama
+    from optimum.habana.transformers.models.mistral import modeling_mistral
+
+    adapt_transformers_to_gaudi()
+    # Off the hardware Mistral's does not look angles up by position; Llama's does.
+    modeling_mistral.apply_customized_rope = modeling_llama.apply_customized_rope

@@ -56,6 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def _here() -> None:
     stub.compute_here()
+    stub.change()
 
 
 @pytest.fixture(params=KINDS)

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AttentionInterface, DynamicCache
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+import transformers
+from transformers import AttentionInterface, DynamicCache, cache_utils
+from transformers.cache_utils import DynamicLayer
 
 from hebench.errors import one_line
 from hebench.harness.prefix.budget import is_lack_of_memory
@@ -28,6 +29,8 @@ _PROBE = 12  # tokens of each of the two branches that are read to try a model
 # Tokens whose attention is one call on a processor: slots that none of them sees are not masked
 # but left out. On an accelerator all are, whose calls cost more than what they compute.
 _CALL_TOKENS = 128
+# Since transformers 4.56, with which a cache says what each layer keeps; Gaudi's has 4.55.
+_SLIDING = getattr(cache_utils, "DynamicSlidingWindowLayer", None)
 
 
 class Branches:
@@ -289,6 +292,25 @@ def branched(model: Any) -> Branches | str:
     The reason is in its form where that says enough. Otherwise a tree of two branches is read
     both ways, since a model that lost the mask would answer everything, and all of it wrongly.
     """
+    if reason := _unfit(model):
+        return reason
+    window: dict[str, int | None] = {}
+    windows: list[int | None] = []
+    for layer in DynamicCache(config=model.config).layers:
+        windows.append(getattr(layer, "sliding_window", None))
+        if type(layer) is DynamicLayer:
+            window["full_attention"] = None
+        elif type(layer) is _SLIDING:
+            if window.setdefault("sliding_attention", layer.sliding_window) != layer.sliding_window:
+                return "its layers have several attention windows"
+        else:
+            return f"the cache of a {type(layer).__name__} cannot be branched"
+    found = Branches(model, window, windows)
+    return disagreement(lambda: _agrees(found, model)) or found
+
+
+def _unfit(model: Any) -> str | None:
+    """Return why a model's form rules trees out, or None."""
     missing = [
         name for name in _NEEDED if name not in inspect.signature(type(model).forward).parameters
     ]
@@ -298,19 +320,9 @@ def branched(model: Any) -> Branches | str:
         return f"{model.config._attn_implementation} attention takes no mask for branches"
     if _turns_by_length(model):
         return "its rotary frequencies depend on the length of a pass"
-    window: dict[str, int | None] = {}
-    windows: list[int | None] = []
-    for layer in DynamicCache(config=model.config).layers:
-        windows.append(getattr(layer, "sliding_window", None))
-        if type(layer) is DynamicLayer:
-            window["full_attention"] = None
-        elif type(layer) is DynamicSlidingWindowLayer:
-            if window.setdefault("sliding_attention", layer.sliding_window) != layer.sliding_window:
-                return "its layers have several attention windows"
-        else:
-            return f"the cache of a {type(layer).__name__} cannot be branched"
-    found = Branches(model, window, windows)
-    return disagreement(lambda: _agrees(found, model)) or found
+    if _SLIDING is None:
+        return f"transformers {transformers.__version__} does not tell its layers' caches apart"
+    return None
 
 
 def _turns_by_length(model: Any) -> bool:
