@@ -77,8 +77,8 @@ def _require_converter() -> None:
     version = importlib.metadata.version("transformers")
     if version.startswith("4."):
         raise ConfigError(
-            f"the demo model: expected transformers 5 to convert it, found {version}; "
-            "run `hebench demo` once in an environment that has it"
+            f"the demo model: expected transformers 5, found {version}, which misreads its "
+            "tokenizer; install a newer one, or name another model"
         )
 
 

@@ -591,6 +591,19 @@ def test_a_model_with_masks_of_its_own_kind_goes_the_stock_way(
     assert ours.branches is None
 
 
+def test_a_transformers_without_layers_of_its_caches_goes_the_stock_way(
+    pair: Callable[..., tuple[Any, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As Gaudi's environment has it; the whole of it is in tests/real/test_gaudi.py."""
+    monkeypatch.setattr(branches, "_SLIDING", None)
+    stock, ours = pair("llama")
+    with caplog.at_level(logging.WARNING, logger="hebench"):
+        assert_same_scores(stock, ours, CHOICES[:2])
+    assert "does not tell its layers' caches apart" in caplog.text and ours.branches is None
+
+
 def test_lack_of_memory_is_no_reason_to_go_the_stock_way(
     pair: Callable[..., tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

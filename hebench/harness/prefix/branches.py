@@ -205,6 +205,9 @@ class Branches:
 class _Slots(DynamicLayer):  # type: ignore[misc]
     """The keys and values of one layer, (1, heads, slots, width), in room that is taken ahead."""
 
+    keys: Any
+    values: Any
+
     def __init__(self) -> None:
         super().__init__()
         self.used = 0
@@ -213,8 +216,7 @@ class _Slots(DynamicLayer):  # type: ignore[misc]
         """Append keys and values and return all."""
         stop = self.used + keys.shape[-2]
         if not self.is_initialized:
-            self.lazy_initialization(keys, values)
-            self.keys, self.values = keys[:, :, :0], values[:, :, :0]
+            begin(self, keys[:, :, :0], values[:, :, :0])
         if stop > self.keys.shape[-2]:
             room = stop + stop // 4 + 64
             # Both or, for want of memory, neither.
@@ -239,6 +241,12 @@ class _Slots(DynamicLayer):  # type: ignore[misc]
     def get_seq_length(self) -> int:
         """Return how many slots are in use."""
         return self.used
+
+
+def begin(layer: Any, keys: Any, values: Any) -> None:
+    """Give a layer its first keys and values, none, as versions of transformers variously do."""
+    layer.dtype, layer.device, layer.is_initialized = keys.dtype, keys.device, True
+    layer.keys, layer.values = keys, values
 
 
 def _roomier(states: Any, used: int, room: int) -> Any:

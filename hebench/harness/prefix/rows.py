@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from hebench.harness.prefix.branches import Branches, added, disagreement
+from hebench.harness.prefix.branches import Branches, added, begin, disagreement
 from hebench.harness.prefix.tree import Ints
 
 _PROBE, _PROBED = 12, 3  # tokens of a block and of each of two rows to try a model; read as rows
@@ -290,11 +290,13 @@ def _agree(branches: Branches) -> bool:
 class _Own(DynamicLayer):  # type: ignore[misc]
     """The keys and values of one layer, (rows, K, slots, D), in room that is taken ahead."""
 
+    keys: Any
+    values: Any
+
     def __init__(self, keys: Any, values: Any) -> None:
         """Take what is held of no token, (K, 0, D)."""
         super().__init__()
-        self.lazy_initialization(keys, values)
-        self.keys, self.values = keys[None][:0], values[None][:0]
+        begin(self, keys[None][:0], values[None][:0])
         self.written: tuple[Any, Any]  # row and slot of each new token
         self.seen: tuple[slice, int]  # the rows of the pass, and L
 
