@@ -124,8 +124,8 @@ def test_sft_has_the_losses_of_trl_step_by_step(tiny: Path, tmp_path: Path) -> N
     from trl import SFTConfig as TrlConfig
     from trl import SFTTrainer
 
-    data = first_lines("chat_he.jsonl", 6, tmp_path)
-    training = TRAINING | {"global_rows": 2, "row_tokens": 1024}
+    data = first_lines("chat_he.jsonl", 3, tmp_path)
+    training = TRAINING | {"global_rows": 2, "row_tokens": 512}
     config = build(SftConfig, {"training": training}, "test")
     sft.run(config, model=tiny, data=data, out=tmp_path / "sft")
     assert rows_of(tmp_path / "sft", "sft") == 2, "each step must see all the data"
@@ -205,8 +205,8 @@ def test_dpo_has_the_losses_and_rewards_of_trl_step_by_step(
     from trl import DPOConfig as TrlConfig
     from trl import DPOTrainer
 
-    data = first_lines("chat_pairs_he.jsonl", 3, tmp_path)
-    training = TRAINING | {"row_tokens": 640, "global_rows": 2}
+    data = first_lines("chat_pairs_he.jsonl", 2, tmp_path)
+    training = TRAINING | {"row_tokens": 384, "global_rows": 2}
     content = {"beta": 0.1, "training": training, "lora": lora}
     out = tmp_path / "dpo"
     dpo.run(build(DpoConfig, content, "test"), model=tiny, data=data, out=out)
