@@ -1,7 +1,11 @@
 """Shared fixtures: a tiny random model, the files beside the checkout, a private cache."""
 
 import os
+import signal
 
+# A shell has what it runs in the background ignore Ctrl-C, which tests send to what they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Tests run in several processes at once: each keeps to one thread, or they fight for the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
