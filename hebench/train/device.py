@@ -179,6 +179,8 @@ def load_model(folder: Path, attention: str) -> Any:
     from safetensors import SafetensorError
 
     transformers.utils.logging.disable_progress_bar()  # a bar for each file; ours are enough
+    if _found() == "cpu":  # or DeepSpeed, once imported, says on stdout that it found no device
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     try:
         model = transformers.AutoModelForCausalLM.from_pretrained(
             folder, attn_implementation=attention, **loaded_as(torch.float32)

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,6 +115,24 @@ def test_packed_logits_are_those_of_the_documents_alone(
             for number, piece in enumerate(pack):
                 own = batch["document_ids"][row] == number
                 torch.testing.assert_close(packed[row][own], alone(model, piece), atol=1e-5, rtol=0)
+
+
+def test_loading_a_model_prints_nothing(
+    tiny_model_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    """What a stage prints with --json is read by programs."""
+    code = "import sys; from pathlib import Path; from hebench.train.device import load_model; "
+    code += "model = load_model(Path(sys.argv[1]), 'sdpa'); model.save_pretrained(sys.argv[2])"
+    folder = tiny_model_folder(tmp_path / "model")
+    environment = {name: value for name, value in os.environ.items() if name != "DS_ACCELERATOR"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder), str(tmp_path / "saved")],
+        env=environment,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert done.stdout == ""
 
 
 def test_for_flash_attention_rows_are_one_row_whose_logits_are_those_of_the_rows_alone(
