@@ -10,13 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM
-
 from hebench.config import build
 from hebench.models.tiny import tokenizer_of
 from hebench.train import dpo, pretrain, sft
-from tests.train.conftest import ENGLISH
+from tests.train.conftest import ENGLISH, save_tiny_model
 from tests.train.made_rows import curve, make_corpus, pretraining
 
 KINDS = ("llama", "mistral")
@@ -39,24 +36,7 @@ def make(folder: Path) -> None:
         (folder / name).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     tokenizer = tokenizer_of(ENGLISH.splitlines(), pieces=400)
     for kind in KINDS:
-        config = AutoConfig.for_model(
-            kind,
-            vocab_size=len(tokenizer),
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=512,
-            tie_word_embeddings=False,
-            pad_token_id=0,
-            bos_token_id=1,
-            eos_token_id=2,
-            initializer_range=0.2,  # at the default scale a random model's answers are nearly equal
-        )
-        torch.manual_seed(0)
-        AutoModelForCausalLM.from_config(config).save_pretrained(folder / kind)
-        tokenizer.save_pretrained(folder / kind)
+        save_tiny_model(tokenizer, folder / kind, kind=kind, tied=False)
 
 
 def run(

@@ -1,6 +1,7 @@
 """Fixtures of the training stages: a tiny English tokenizer and tiny random models around it."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,47 +30,48 @@ def tiny_tokenizer() -> Any:
     return tokenizer_of(ENGLISH.splitlines(), pieces=400)
 
 
+def save_tiny_model(  # noqa: PLR0913 (each is named at the call)
+    tokenizer: Any,
+    folder: Path,
+    *,
+    kind: str = "llama",
+    tied: bool = True,
+    seed: int = 0,
+    rows: int | None = None,
+) -> Path:
+    """Save a random two-layer model and its tokenizer to a folder; return it.
+
+    kind: llama or mistral. rows: of the embedding, by default as many as there are pieces.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model(
+        kind,
+        vocab_size=rows or len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=tied,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        # At the default scale a random model's answers are nearly equal.
+        initializer_range=0.2,
+    )
+    torch.manual_seed(seed)
+    AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tiny_model_folder(tiny_tokenizer: Any) -> Callable[..., Path]:
-    """Return a function that saves a random two-layer model and its tokenizer to a folder.
-
-    tiny_model_folder(folder, kind="llama" or "mistral", tied=True, seed=0, rows=None): `rows` is
-    the number of rows of the embedding, by default as many as the tokenizer has pieces.
-    """
-
-    def save(
-        folder: Path,
-        *,
-        kind: str = "llama",
-        tied: bool = True,
-        seed: int = 0,
-        rows: int | None = None,
-    ) -> Path:
-        import torch
-        from transformers import AutoConfig, AutoModelForCausalLM
-
-        config = AutoConfig.for_model(
-            kind,
-            vocab_size=rows or len(tiny_tokenizer),
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=512,
-            tie_word_embeddings=tied,
-            pad_token_id=0,
-            bos_token_id=1,
-            eos_token_id=2,
-            # At the default scale a random model's answers are nearly equal.
-            initializer_range=0.2,
-        )
-        torch.manual_seed(seed)
-        AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").save_pretrained(folder)
-        tiny_tokenizer.save_pretrained(folder)
-        return folder
-
-    return save
+    """Return `save_tiny_model` with the tiny tokenizer."""
+    return partial(save_tiny_model, tiny_tokenizer)
 
 
 @pytest.fixture(scope="module")
