@@ -153,9 +153,9 @@ def test_a_real_model_in_half_precision_differs_as_the_stock_model_does_between_
     names = [f"hebench_mini_{name}" for name in ("sentiment", "winograd", "nli", "trivia")]
     for task in load_tasks((*names, "hebench_mini_grammar"))["tasks"].values():
         task.set_config("num_fewshot", 0)  # to be done within a minute
-        task.build_all_requests(limit=2, rank=0, world_size=1)
+        task.build_all_requests(limit=3, rank=0, world_size=1)
         requests += task.instances
-    assert len(requests) > 25
+    assert len(requests) > 40
     alone, beside, ours, exact = (
         np.array([value for value, _ in lm.loglikelihood(requests, disable_tqdm=True)])
         for lm in (
@@ -167,7 +167,7 @@ def test_a_real_model_in_half_precision_differs_as_the_stock_model_does_between_
     )
     # Where batches are no reason to round otherwise (on an H200), what half precision itself costs.
     allowed, found = np.maximum(abs(beside - alone), abs(alone - exact)), abs(ours - alone)
-    # On 42: 0.057 nats beside 0.044, at most 0.19 beside 0.5; other processors round otherwise.
+    # Measured: 0.057 nats beside 0.044, at most 0.19 beside 0.5; other processors round otherwise.
     assert 0 < found.mean() <= 3 * allowed.mean()
     assert found.max() <= 3 * allowed.max()
     assert abs(ours - exact).mean() <= 1.5 * abs(alone - exact).mean()
