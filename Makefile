@@ -51,7 +51,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/selection.py
 	$(BIN)/python benchmarks/packing.py
 
-# Every figure of docs/training.md that two cores give, in some four hours; it goes on where it was.
+# The run that docs/training.md describes and the benchmarks that it names, in hours, on two cores.
 # TEXT: a folder with corpus-he/ and corpus-en/.
 TEXT ?= ../shared/data
 RUN ?= runs/he

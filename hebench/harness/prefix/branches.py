@@ -244,7 +244,7 @@ class _Slots(DynamicLayer):  # type: ignore[misc]
 
 
 def begin(layer: Any, keys: Any, values: Any) -> None:
-    """Give a layer its first keys and values, none, as versions of transformers variously do."""
+    """Give a layer keys and values of no token; transformers' own way differs by version."""
     layer.dtype, layer.device, layer.is_initialized = keys.dtype, keys.device, True
     layer.keys, layer.values = keys, values
 
