@@ -15,9 +15,12 @@ All arms are calibrated by the same code on the same passages in the same order:
 Calibration trains both tables for `--calibrate-seconds`, then reads for `--head-seconds` and fits
 the head to what it read; the fit comes on top and is in the seconds that are printed. `mean` and
 `random` do as many steps of both as `distilled`: the same text, and the same time, since the work
-of a step is the same. Held-out text is measured apart from the stages, on the same passages for
-all; differences are paired, their intervals are over documents. Every arm is written to `--out`
-when it is done, and not run again while it stands there. Quote numbers of one file only.
+of a step is the same. With `--steps` all three stages are counted in steps instead, and arms are
+compared at equal text alone, which is the same on any machine.
+
+Held-out text is measured apart from the stages, on the same passages for all; differences are
+paired, their intervals are over documents. Every arm is written to `--out` when it is done, and not
+run again while it stands there. Quote numbers of one file only.
 """
 
 import argparse
@@ -42,6 +45,7 @@ from hebench.train.texts import corpus_sha256
 
 LANGUAGES = ("he", "en")
 ARMS = ("distilled", "mean", "random", "original, equal time", "original, equal text")
+AT_EQUAL_TEXT = tuple(name for name in ARMS if "time" not in name)
 WHOLE = ("mean, all the time", "original, all the time")
 
 
@@ -112,7 +116,8 @@ class Bench:
         config = distil.DistilConfig(
             language="he",
             passages=options.distil_passages,
-            seconds=options.distil_seconds,
+            steps=options.steps[0] if options.steps else None,
+            seconds=None if options.steps else options.distil_seconds,
             threads=options.threads,
             seed=seed,
         )
@@ -165,21 +170,26 @@ class Bench:
 
     def seed(self, seed: int) -> None:
         """Run all arms of one seed."""
-        names = [*(ARMS if self.options.equal_text else ARMS[:-1])]
+        names = AT_EQUAL_TEXT if self.options.steps else ARMS
+        if not self.options.equal_text:
+            names = tuple(name for name in names if name != "original, equal text")
         names += WHOLE if self.options.whole else ()
         if all(self.results.get(f"{name} {seed}") for name in names):
             return
         times = self.times(0.0)
+        if self.options.steps:
+            times = dict(zip(("steps", "head_steps"), self.options.steps[1:], strict=True))
         first = self.results.get(f"distilled {seed}")
         if not first:
             student = self.distilled(seed)
             first = self.arm("distilled", seed, student, **times)
             shutil.rmtree(student.parent)
         steps = {name: first["metrics"][name] or None for name in ("steps", "head_steps")}
-        self.arm("original, equal time", seed, self.base, **times)
+        if "original, equal time" in names:
+            self.arm("original, equal time", seed, self.base, **times)
         self.arm("mean", seed, self.start("mean", 0), **steps)
         self.arm("random", seed, self.start("random", seed), **steps)
-        if self.options.equal_text:
+        if "original, equal text" in names:
             self.arm("original, equal text", seed, self.base, **steps)
         if self.options.whole:
             for name, model in zip(WHOLE, (self.start("mean", 0), self.base), strict=True):
@@ -270,6 +280,7 @@ def main() -> None:
     parser.add_argument("--distil-seconds", type=float, default=180.0)
     parser.add_argument("--calibrate-seconds", type=float, default=60.0)
     parser.add_argument("--head-seconds", type=float, default=240.0)
+    parser.add_argument("--steps", type=int, nargs=3, metavar=("DISTIL", "TRAIN", "READ"))
     parser.add_argument("--distil-passages", type=int, default=4000)
     parser.add_argument("--passages", type=int, default=8000, help="of calibration")
     parser.add_argument("--english", type=float, default=0.15, help="share of the passages")
@@ -277,8 +288,11 @@ def main() -> None:
     parser.add_argument("--no-equal-text", dest="equal_text", action="store_false")
     parser.add_argument("--whole", action="store_true", help="the arms with all the time, too")
     options = parser.parse_args()
+    if options.steps and options.whole:
+        parser.error("--whole compares by time, --steps by text: choose one")
     named = (
         "threads",
+        "steps",
         "distil_seconds",
         "distil_passages",
         "calibrate_seconds",
