@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -99,20 +100,31 @@ def test_a_tree_holds_each_beginning_once_and_every_way_back(sequences: list[lis
 # --------------------------------------------------------------------------- the same answers
 
 
-@pytest.mark.parametrize("call_tokens", [7, 128])
+@pytest.mark.parametrize(
+    ("tokens", "call", "common"),
+    [(MOST, 64, 128), (MOST, 7, 128), (24, 7, 5)],
+    ids=["one pass", "small calls", "common slots"],
+)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_architecture_gives_the_answers_of_the_stock_model(
+def test_every_architecture_gives_the_answers_of_the_stock_model(  # noqa: PLR0913, PLR0917
     pair: Callable[..., tuple[Any, Any]],
     monkeypatch: pytest.MonkeyPatch,
     architecture: str,
-    call_tokens: int,
+    tokens: int,
+    call: int,
+    common: int,
 ) -> None:
-    monkeypatch.setattr(branches, "_CALL_TOKENS", call_tokens)
+    monkeypatch.setattr(branches, "_CALL_TOKENS", call)
+    monkeypatch.setattr(branches, "_COMMON_SLOTS", common)
+    in_two = Mock(wraps=branches._in_two)
+    monkeypatch.setattr(branches, "_in_two", in_two)
     stock, ours = pair(architecture)
+    ours._budget.tokens = tokens
     assert_same_scores(stock, ours, CHOICES)
     expected = stock.generate_until(FREE, disable_tqdm=True)
     assert ours.generate_until(FREE, disable_tqdm=True) == expected and any(expected)
     assert ours.branches is not None  # and not because the stock code answered
+    assert in_two.called == (tokens == 24 and DEVICE == "cpu")
 
 
 def test_a_window_shorter_than_the_prompt_matters(pair: Callable[..., tuple[Any, Any]]) -> None:

@@ -104,8 +104,8 @@ def test_passages_are_drawn_in_the_shares_of_the_languages(corpus):
 def test_the_loss_is_that_of_the_model_itself(model, corpus):
     network, tokenizer = open_model(model, "fp32"), open_tokenizer(model)
     rows = rows_of(corpus, tokenizer)[:3]
-    ids, targets = padded(rows, 1)
-    labels = torch.cat([torch.full((3, 1), -100), targets], 1)
+    ids, targets = (part.to(network.device) for part in padded(rows, 1))
+    labels = torch.cat([torch.full((3, 1), -100, device=network.device), targets], 1)
     expected = network(input_ids=ids, labels=labels, use_cache=False).loss
     assert float(Tables(network).loss(network, ids, targets).detach()) == pytest.approx(
         float(expected.detach()), rel=1e-5
@@ -114,7 +114,7 @@ def test_the_loss_is_that_of_the_model_itself(model, corpus):
 
 def test_the_maps_are_in_the_tables_that_are_written(model, corpus):
     network, tokenizer = open_model(model, "fp32"), open_tokenizer(model)
-    ids, targets = padded(rows_of(corpus, tokenizer)[:3], 1)
+    ids, targets = (part.to(network.device) for part in padded(rows_of(corpus, tokenizer)[:3], 1))
     tables = Tables(network)
     with torch.no_grad():
         for part in (tables.reading_map, tables.head_map):

@@ -1,5 +1,6 @@
 import functools
 import json
+import math
 import random
 import shutil
 from pathlib import Path
@@ -273,7 +274,9 @@ def test_a_tokenizer_that_is_no_extension_is_refused(given_folders, tmp_path):
 
 
 def test_a_loss_that_is_no_number_names_the_passages(given_folders, tmp_path, monkeypatch):
-    monkeypatch.setattr(distil.Student, "states", lambda self, some: torch.full((1,), float("nan")))
+    monkeypatch.setattr(
+        distil.Student, "states", lambda student, some: student.reading.new[:1] * math.nan
+    )
     monkeypatch.setattr(distil.Student, "nearness", lambda self, texts: None)
     with pytest.raises(DataError, match=r"step 0, passages \[\d+, \d+\]: expected a finite loss"):
         distil.run(config(shallow_share=0.0), **given_folders, out=tmp_path / "out")

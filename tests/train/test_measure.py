@@ -45,6 +45,7 @@ def test_bits_are_those_of_each_text_alone_whatever_shares_its_batch(tiny, tiny_
     together = bits_of(tiny, tiny_tokenizer, [passage(text) for text in texts])
     for number, text in enumerate(texts):
         ids = tiny_tokenizer(tiny_tokenizer.bos_token + text, return_tensors="pt").input_ids
+        ids = ids.to(tiny.device)
         # The oracle: transformers' own loss, a mean over the predicted tokens.
         with torch.no_grad():
             loss = tiny(input_ids=ids, labels=ids, use_cache=False).loss

@@ -10,6 +10,7 @@ and without a copy of what they share.
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -28,9 +29,21 @@ _NEEDED = ("attention_mask", "position_ids", "past_key_values", "logits_to_keep"
 _PROBE = 12  # tokens of each of the two branches that are read to try a model
 # Tokens whose attention is one call on a processor: slots that none of them sees are not masked
 # but left out. On an accelerator all are, whose calls cost more than what they compute.
-_CALL_TOKENS = 128
+_CALL_TOKENS = 64
+# Slots that all tokens of a pass see, a few shots say, have a call of their own, without a mask and
+# for all tokens together, if they are as many. It takes what tells how much they weigh among all.
+_COMMON_SLOTS = 128
+_FLASH = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
 # Since transformers 4.56, with which a cache says what each layer keeps; Gaudi's has 4.55.
 _SLIDING = getattr(cache_utils, "DynamicSlidingWindowLayer", None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Calls:
+    """How the attention of a pass is shared out among calls."""
+
+    common: int  # first slots, which all tokens see
+    parts: list[tuple[slice, slice]]  # queries, heads folded in, and which of the slots behind
 
 
 class Branches:
@@ -177,17 +190,23 @@ class Branches:
             masks[window] = mask.repeat_interleave(self.groups, dim=0)[None, None]
         return masks
 
-    def _calls(self, mask: Any) -> list[tuple[slice, slice]]:
-        """Return the queries, heads folded in, and the slots of each call of attention."""
+    def _calls(self, mask: Any) -> _Calls:
+        """Return the calls of attention under a mask that is to be added."""
         if self.device.type != "cpu":
-            return [(slice(None), slice(None))]
-        size = _CALL_TOKENS * self.groups
-        found = []
-        for start in range(0, mask.shape[2], size):
-            part = slice(start, start + size)
-            seen = (mask[0, 0, part] == 0).any(dim=0).nonzero()
-            found.append((part, slice(int(seen[0]), int(seen[-1]) + 1)))
-        return found
+            return _Calls(common=0, parts=[(slice(None), slice(None))])
+        hidden = mask[0, 0, :: self.groups] != 0  # (new, slots)
+        # No token's own slot: none is left without one.
+        before = hidden[:, : hidden.shape[1] - len(hidden)].any(dim=0)
+        common = int((before.cumsum(dim=0) == 0).sum())
+        if _FLASH is None or common < _COMMON_SLOTS:
+            common = 0
+        parts = []
+        for start in range(0, len(hidden), _CALL_TOKENS):
+            stop = min(start + _CALL_TOKENS, len(hidden))
+            seen = (~hidden[start:stop, common:]).any(dim=0).nonzero() + common
+            queries = slice(start * self.groups, stop * self.groups)
+            parts.append((queries, slice(int(seen[0]), int(seen[-1]) + 1)))
+        return _Calls(common=common, parts=parts)
 
     @contextlib.contextmanager
     def _attention(self, attention: Callable[..., Any] | None) -> Iterator[None]:
@@ -256,7 +275,7 @@ def _roomier(states: Any, used: int, room: int) -> Any:
 
 
 def _folded_attention(  # noqa: PLR0913, PLR0917 (transformers' own order)
-    calls: list[list[tuple[slice, slice]]],
+    calls: list[_Calls],
     module: Any,
     query: Any,
     key: Any,
@@ -269,23 +288,41 @@ def _folded_attention(  # noqa: PLR0913, PLR0917 (transformers' own order)
     """Return attention as transformers' sdpa does, without a copy of the keys for each group.
 
     The heads that share keys stand below each other as further queries; so does the mask.
-    calls: of each layer, the queries and the slots of each call.
+    calls: of each layer.
     """
     new = query.shape[2]
     groups = query.shape[1] // key.shape[1]
     folded = query.unflatten(1, (-1, groups)).transpose(2, 3).flatten(2, 3)
-    found = [
-        torch.nn.functional.scaled_dot_product_attention(
-            folded[:, :, part],
-            key[:, :, seen],
-            value[:, :, seen],
-            attn_mask=attention_mask[:, :, part, seen],
-            scale=scaling,
-        )
-        for part, seen in calls[module.layer_idx]
-    ]
-    answer = torch.cat(found, dim=2).unflatten(2, (new, groups))
+    now = calls[module.layer_idx]
+    in_two = now.common > 0 and key.shape[-1] == value.shape[-1]
+    parts = []
+    for part, behind in now.parts:
+        seen = slice(behind.start if in_two or not now.common else 0, behind.stop)
+        mask = attention_mask[:, :, part, seen]
+        parts.append((folded[:, :, part], key[:, :, seen], value[:, :, seen], mask))
+    if in_two:
+        answer = _in_two(folded, key[:, :, : now.common], value[:, :, : now.common], parts, scaling)
+    else:
+        attention = torch.nn.functional.scaled_dot_product_attention
+        found = [attention(q, k, v, attn_mask=mask, scale=scaling) for q, k, v, mask in parts]
+        answer = torch.cat(found, dim=2)
+    answer = answer.unflatten(2, (new, groups))
     return answer.permute(0, 2, 1, 3, 4).flatten(2, 3).contiguous(), None
+
+
+def _in_two(
+    query: Any, keys: Any, values: Any, parts: list[tuple[Any, ...]], scaling: float | None
+) -> Any:
+    """Return the attention of all queries to common slots and, in parts, to those behind them.
+
+    Each side is weighed by its share in the common softmax, as `rows.py` does with its blocks.
+    """
+    assert _FLASH is not None
+    common, above = _FLASH(query, keys, values, scale=scaling)
+    found = [_FLASH(q, k, v, attn_mask=mask, scale=scaling) for q, k, v, mask in parts]
+    own, below = (torch.cat(side, dim=2) for side in zip(*found, strict=True))
+    share = (above - below).sigmoid()[..., None]  # in float32 or more: so are the two
+    return torch.lerp(own.to(share.dtype), common.to(share.dtype), share).to(query.dtype)
 
 
 def added(seen: Any, dtype: torch.dtype) -> Any:
