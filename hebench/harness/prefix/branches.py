@@ -195,10 +195,11 @@ class Branches:
         if self.device.type != "cpu":
             return _Calls(common=0, parts=[(slice(None), slice(None))])
         hidden = mask[0, 0, :: self.groups] != 0  # (new, slots)
-        # No token's own slot: none is left without one.
+        # The new tokens' own slots stay out: something is left behind for each of them.
         before = hidden[:, : hidden.shape[1] - len(hidden)].any(dim=0)
         common = int((before.cumsum(dim=0) == 0).sum())
-        if _FLASH is None or common < _COMMON_SLOTS:
+        widths = {states.shape[-1] for pair in self.empty for states in pair}
+        if _FLASH is None or common < _COMMON_SLOTS or len(widths) > 1:
             common = 0
         parts = []
         for start in range(0, len(hidden), _CALL_TOKENS):
@@ -294,13 +295,11 @@ def _folded_attention(  # noqa: PLR0913, PLR0917 (transformers' own order)
     groups = query.shape[1] // key.shape[1]
     folded = query.unflatten(1, (-1, groups)).transpose(2, 3).flatten(2, 3)
     now = calls[module.layer_idx]
-    in_two = now.common > 0 and key.shape[-1] == value.shape[-1]
-    parts = []
-    for part, behind in now.parts:
-        seen = slice(behind.start if in_two or not now.common else 0, behind.stop)
-        mask = attention_mask[:, :, part, seen]
-        parts.append((folded[:, :, part], key[:, :, seen], value[:, :, seen], mask))
-    if in_two:
+    parts = [
+        (folded[:, :, part], key[:, :, seen], value[:, :, seen], attention_mask[:, :, part, seen])
+        for part, seen in now.parts
+    ]
+    if now.common:
         answer = _in_two(folded, key[:, :, : now.common], value[:, :, : now.common], parts, scaling)
     else:
         attention = torch.nn.functional.scaled_dot_product_attention
@@ -317,7 +316,7 @@ def _in_two(
 
     Each side is weighed by its share in the common softmax, as `rows.py` does with its blocks.
     """
-    assert _FLASH is not None
+    assert _FLASH is not None, "common slots without what attends to them"
     common, above = _FLASH(query, keys, values, scale=scaling)
     found = [_FLASH(q, k, v, attn_mask=mask, scale=scaling) for q, k, v, mask in parts]
     own, below = (torch.cat(side, dim=2) for side in zip(*found, strict=True))
