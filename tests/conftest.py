@@ -19,12 +19,6 @@ REPOSITORY = Path(__file__).parent.parent
 DEVICE = os.environ.get("HEBENCH_TEST_DEVICE", "cpu")  # where models compute: cuda on a GPU
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """A process more than cores for slow tests: they wait for installs, servers and launches."""
-    slow = config.option.markexpr == "slow"
-    return (os.cpu_count() or 1) + 1 if slow else None
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test reaches a hub or a user's cache; progress bars stay quiet."""
