@@ -36,7 +36,6 @@ def corpus(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_real_model_reads_new_pieces_like_old_ones_and_then_writes_them(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("HEBENCH_CACHE")  # the demo model's own
     monkeypatch.setattr(heads, "_STUDENT_STATES", 2000)  # to be done in two minutes
     monkeypatch.setattr(heads, "_OTHER_STATES", 600)
     base = demo.obtain()
