@@ -176,17 +176,17 @@ class Bench:
         names += WHOLE if self.options.whole else ()
         if all(self.results.get(f"{name} {seed}") for name in names):
             return
-        times = self.times(0.0)
+        limits: dict[str, Any] = self.times(0.0)
         if self.options.steps:
-            times = dict(zip(("steps", "head_steps"), self.options.steps[1:], strict=True))
+            limits = dict(zip(("steps", "head_steps"), self.options.steps[1:], strict=True))
         first = self.results.get(f"distilled {seed}")
         if not first:
             student = self.distilled(seed)
-            first = self.arm("distilled", seed, student, **times)
+            first = self.arm("distilled", seed, student, **limits)
             shutil.rmtree(student.parent)
         steps = {name: first["metrics"][name] or None for name in ("steps", "head_steps")}
         if "original, equal time" in names:
-            self.arm("original, equal time", seed, self.base, **times)
+            self.arm("original, equal time", seed, self.base, **limits)
         self.arm("mean", seed, self.start("mean", 0), **steps)
         self.arm("random", seed, self.start("random", seed), **steps)
         if "original, equal text" in names:
@@ -280,7 +280,13 @@ def main() -> None:
     parser.add_argument("--distil-seconds", type=float, default=180.0)
     parser.add_argument("--calibrate-seconds", type=float, default=60.0)
     parser.add_argument("--head-seconds", type=float, default=240.0)
-    parser.add_argument("--steps", type=int, nargs=3, metavar=("DISTIL", "TRAIN", "READ"))
+    parser.add_argument(
+        "--steps",
+        type=int,
+        nargs=3,
+        metavar=("DISTIL", "TRAIN", "READ"),
+        help="of the stages, instead of their seconds",
+    )
     parser.add_argument("--distil-passages", type=int, default=4000)
     parser.add_argument("--passages", type=int, default=8000, help="of calibration")
     parser.add_argument("--english", type=float, default=0.15, help="share of the passages")

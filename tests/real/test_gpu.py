@@ -87,7 +87,7 @@ def test_half_precision_trains_about_as_well(
 ) -> None:
     settings = {"zero_stage": stage, "precision": "bf16"}
     code, errors = launch(1, settings, base, tmp_path / "half")
-    assert code == 0, errors[-12000:]
+    assert code == 0, errors
     assert losses(tmp_path / "half") == pytest.approx(plain, rel=0.02)
 
 

@@ -95,7 +95,7 @@ def launch(
         except subprocess.TimeoutExpired:
             job.terminate()  # torchrun passes it on to its processes
             raise
-    return job.returncode, errors
+    return job.returncode, errors[-12000:]  # the launcher alone says 3,000
 
 
 def losses(out: Path) -> list[float]:
@@ -107,13 +107,13 @@ def test_zero_2_on_two_processes_equals_ddp_on_two_and_one_alone_also_after_kill
 ) -> None:
     settings = {"micro_rows": 1, "world_size": 2, "save_every": 2, "steps": 6}
     code, errors = launch(2, settings, base, tmp_path / "ddp")
-    assert code == 0, errors[-12000:]
+    assert code == 0, errors
     zero = {**settings, "zero_stage": 2}
     code, errors = launch(2, zero, base, tmp_path / "zero", dies_at=3)
     assert code != 0
     assert [path.name for path in complete_checkpoints(tmp_path / "zero")] == ["checkpoint-2"]
     code, errors = launch(2, zero, base, tmp_path / "zero")
-    assert code == 0, errors[-12000:]
+    assert code == 0, errors
     pretrain.run(
         pretraining(steps=6), model=base[0], corpus=base[1], out=tmp_path / "one" / "pretrain"
     )
@@ -130,9 +130,9 @@ def test_the_other_stages_of_zero_train_as_one_process_does_also_after_kill_9(
     processes = 2 if DEVICE == "cpu" else 1  # NCCL wants a GPU for each
     settings = {"micro_rows": 1, "world_size": processes, "zero_stage": stage}
     code, errors = launch(processes, settings, base, tmp_path / "zero", dies_at=3)
-    assert code != 0 and complete_checkpoints(tmp_path / "zero"), errors[-12000:]
+    assert code != 0 and complete_checkpoints(tmp_path / "zero"), errors
     code, errors = launch(processes, settings, base, tmp_path / "zero")
-    assert code == 0, errors[-12000:]
+    assert code == 0, errors
     pretrain.run(pretraining(), model=base[0], corpus=base[1], out=tmp_path / "one" / "pretrain")
     assert losses(tmp_path / "zero") == pytest.approx(losses(tmp_path / "one/pretrain"), abs=5e-5)
     ours, alone = (

@@ -31,8 +31,10 @@ _PROBE = 12  # tokens of each of the two branches that are read to try a model
 # but left out. On an accelerator all are, whose calls cost more than what they compute.
 _CALL_TOKENS = 64
 # Slots that all tokens of a pass see, a few shots say, have a call of their own, without a mask and
-# for all tokens together, if they are as many. It takes what tells how much they weigh among all.
+# for all tokens together, from this many on.
 _COMMON_SLOTS = 128
+# What it takes for that, since it says how much a call's slots weigh among all. It is not public:
+# where a version of PyTorch has none, nothing is common.
 _FLASH = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
 # Since transformers 4.56, with which a cache says what each layer keeps; Gaudi's has 4.55.
 _SLIDING = getattr(cache_utils, "DynamicSlidingWindowLayer", None)
