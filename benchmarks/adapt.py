@@ -7,10 +7,9 @@ All arms are calibrated by the same code on the same passages in the same order:
 - `distilled`: the new pieces' input rows distilled first, for `--distil-seconds`, and their rows
   in the head worked out from what the teacher could write;
 - `mean`, `random`: the same extended tokenizer, new rows from the old pieces' mean or at random;
-- `original`: the base model with its own tokenizer, once for the time that `distilled` had and
-  once for its text, which takes more than twice as long;
-- `mean, all the time` and `original, all the time`: calibrated as long as distillation and
-  calibration together (`--whole`).
+- `original,time`, `original,text`: the base model with its own tokenizer, once for the time that
+  `distilled` had and once for its text, which takes more than twice as long;
+- `mean,whole`, `original,whole`: calibrated as long as distillation and calibration together.
 
 Calibration trains both tables for `--calibrate-seconds`, then reads for `--head-seconds` and fits
 the head to what it read; the fit comes on top and is in the seconds that are printed. `mean` and
@@ -44,9 +43,8 @@ from hebench.train.passages import held_out
 from hebench.train.texts import corpus_sha256
 
 LANGUAGES = ("he", "en")
-ARMS = ("distilled", "mean", "random", "original, equal time", "original, equal text")
-AT_EQUAL_TEXT = tuple(name for name in ARMS if "time" not in name)
-WHOLE = ("mean, all the time", "original, all the time")
+BY_TIME = ("original,time", "mean,whole", "original,whole")
+ARMS = ("distilled", "mean", "random", "original,text", *BY_TIME)
 
 
 class Results:
@@ -97,6 +95,7 @@ class Bench:
 
     def start(self, kind: Initial, seed: int) -> Path:
         """Return the folder of the extended model without any training."""
+        seed = seed if kind == "random" else 0
         folder: Path = self.work / f"start-{kind}-{seed}"
         if not folder.exists():
             old, new = open_tokenizer(self.base), open_tokenizer(self.options.tokenizer)
@@ -169,12 +168,9 @@ class Bench:
                 self.results.put(f"untrained {name}", {"heldout": self.measured(folder)})
 
     def seed(self, seed: int) -> None:
-        """Run all arms of one seed."""
-        names = AT_EQUAL_TEXT if self.options.steps else ARMS
-        if not self.options.equal_text:
-            names = tuple(name for name in names if name != "original, equal text")
-        names += WHOLE if self.options.whole else ()
-        if all(self.results.get(f"{name} {seed}") for name in names):
+        """Run the arms of one seed that were asked for; `distilled` first, whose steps count."""
+        names = self.options.arms
+        if all(self.results.get(f"{name} {seed}") for name in ("distilled", *names)):
             return
         limits: dict[str, Any] = self.times(0.0)
         if self.options.steps:
@@ -185,16 +181,18 @@ class Bench:
             first = self.arm("distilled", seed, student, **limits)
             shutil.rmtree(student.parent)
         steps = {name: first["metrics"][name] or None for name in ("steps", "head_steps")}
-        if "original, equal time" in names:
-            self.arm("original, equal time", seed, self.base, **limits)
-        self.arm("mean", seed, self.start("mean", 0), **steps)
-        self.arm("random", seed, self.start("random", seed), **steps)
-        if "original, equal text" in names:
-            self.arm("original, equal text", seed, self.base, **steps)
-        if self.options.whole:
-            for name, model in zip(WHOLE, (self.start("mean", 0), self.base), strict=True):
+        for name in names:
+            kind, _, limit = name.partition(",")
+            if kind == "distilled":
+                continue
+            model = self.base if kind == "original" else self.start(kind, seed)
+            if limit == "time":
+                self.arm(name, seed, model, **limits)
+            elif limit == "whole":
                 self.arm(name, seed, model, **self.times(self.options.distil_seconds))
-        shutil.rmtree(self.start("random", seed))
+            else:
+                self.arm(name, seed, model, **steps)
+        shutil.rmtree(self.work / f"start-random-{seed}", ignore_errors=True)
 
 
 def bits_in(arm: dict[str, Any], code: str) -> Bits:
@@ -224,7 +222,7 @@ def print_calibrated(results: Results, seeds: list[int]) -> None:
         "\n| calibrated | Hebrew bits per byte | distilled better by | English | seconds | words |"
     )
     print("|---|---|---|---|---|---|")
-    for name in (*ARMS, *WHOLE):
+    for name in ARMS:
         arms = {seed: results.get(f"{name} {seed}") for seed in seeds}
         done = {seed: arm for seed, arm in arms.items() if arm}
         if not done:
@@ -291,11 +289,15 @@ def main() -> None:
     parser.add_argument("--passages", type=int, default=8000, help="of calibration")
     parser.add_argument("--english", type=float, default=0.15, help="share of the passages")
     parser.add_argument("--heldout-words", type=int, default=400, help="of each Hebrew source")
-    parser.add_argument("--no-equal-text", dest="equal_text", action="store_false")
-    parser.add_argument("--whole", action="store_true", help="the arms with all the time, too")
+    parser.add_argument(
+        "--arms",
+        nargs="+",
+        choices=ARMS,
+        default=["distilled", "mean", "random", "original,time", "original,text"],
+    )
     options = parser.parse_args()
-    if options.steps and options.whole:
-        parser.error("--whole compares by time, --steps by text: choose one")
+    if options.steps and (by_time := set(options.arms) & set(BY_TIME)):
+        parser.error(f"{min(by_time)} compares by time, --steps by text: leave one of them out")
     named = (
         "threads",
         "steps",
