@@ -293,10 +293,13 @@ def main() -> None:
         "--arms",
         nargs="+",
         choices=ARMS,
-        default=["distilled", "mean", "random", "original,time", "original,text"],
+        help="all that fit by default, but for those with all time",
     )
     options = parser.parse_args()
-    if options.steps and (by_time := set(options.arms) & set(BY_TIME)):
+    if not options.arms:
+        usual = ("distilled", "mean", "random", "original,time", "original,text")
+        options.arms = [name for name in usual if not (options.steps and name in BY_TIME)]
+    elif options.steps and (by_time := set(options.arms) & set(BY_TIME)):
         parser.error(f"{min(by_time)} compares by time, --steps by text: leave one of them out")
     named = (
         "threads",

@@ -12,7 +12,8 @@ corpus, and is measured on its held-out text and tasks; it starts from
 
 and has
 
-- `steps`: as many steps, of as many tokens, as the run's pre-training;
+- `steps`: as many steps, of as many tokens, as the run's pre-training, whose distillation and
+  calibration come on top;
 - `time`: as many more steps as the run's distillation and calibration took seconds beside its
   pre-training (the fill of a step, and so its time, is the same for all arms);
 - `text` (of `original` alone): as many words of each language as the run's pre-training, of which
@@ -32,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from hebench.adapt.measure import measure, read_bits
-from hebench.adapt.recipe import DEMO_MODEL, Recipe
+from hebench.adapt.recipe import DEMO_MODEL, TINY_MODEL, Recipe
 from hebench.board.compare_runs import compare_runs
 from hebench.board.extract import extract
 from hebench.board.read import read_run
@@ -63,9 +64,10 @@ class Bench:
         self.recipe = build(Recipe, content, str(asked))
         self.run, self.out, self.corpus = run, out, run / "corpus"
         model = self.recipe.model
-        self.base = demo.obtain() if model == DEMO_MODEL else Path(model).expanduser()
-        if not (self.base / "config.json").is_file():  # the tiny recipes' is in their run
+        if model == TINY_MODEL:  # which its run has made
             self.base = run / "base"
+        else:
+            self.base = demo.obtain() if model == DEMO_MODEL else Path(model).expanduser()
 
     def stage(self, name: str) -> StageRecord:
         """Return a stage's record."""
@@ -174,7 +176,8 @@ def main() -> None:
         scores = bench.arm(name)
         rows.append(bench.row(name, scores, read_stage(scores.parent)))
     codes = list(bench.metrics(options.run / "scores" / "base"))
-    tasks = list(read_run(options.run / "scores" / "base" / "tasks").tasks)
+    measured = options.run / "scores" / "base" / "tasks"
+    tasks = list(read_run(measured).tasks) if bench.recipe.measure.tasks else []
     heads = ["pre-trained", "steps", "seconds"]
     heads += [f"{code}: bits per byte, the run better by" for code in codes]
     heads += [f"{task}, the run better by" for task in tasks]
