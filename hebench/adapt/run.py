@@ -28,8 +28,8 @@ from hebench.config import plain
 from hebench.errors import CheckpointError
 from hebench.files import require_writable, write_atomically
 from hebench.models import demo, tiny
+from hebench.processes import rank
 from hebench.train import calibrate, corpus, distil, dpo, pretrain, sft, tokenizer
-from hebench.train.device import rank
 from hebench.train.stage import StageRecord, read_stage
 from hebench.train.texts import read_documents
 

@@ -1,7 +1,6 @@
 """The verbs that make scores and show them: eval, demo, judge, breakdown, compare."""
 
 import json
-import os
 import sys
 import tempfile
 from dataclasses import asdict
@@ -12,6 +11,7 @@ import typer
 
 from hebench.cli.options import AsJson, Include
 from hebench.files import finite
+from hebench.processes import rank
 
 if TYPE_CHECKING:
     from hebench.board.compare_runs import RunComparison
@@ -71,7 +71,7 @@ def evaluate(
             include=tuple(include_path or ()),
         )
     )
-    if os.environ.get("RANK", "0") != "0":
+    if rank():
         return  # of several processes, the first one speaks
     _print_runs([out], as_json=as_json)
     if manifest.requests_truncated:

@@ -159,7 +159,7 @@ def _print_plan(make: Callable[[], Mapping[str, Any]], *, as_json: bool = False)
     """Print a plan, once where a launcher started many processes."""
     import yaml
 
-    from hebench.train.device import rank
+    from hebench.processes import rank
 
     # DeepSpeed looks for a device when it is imported, and says so on stdout; no plan needs one.
     os.environ.setdefault("DS_ACCELERATOR", "cpu")

@@ -32,6 +32,7 @@ from hebench.harness.models import (
 from hebench.harness.served import ServedModel
 from hebench.harness.tasks import fingerprint, load_tasks, quiet
 from hebench.metrics import text
+from hebench.processes import leave_gloo_at_exit, rank
 from hebench.records import MANIFEST_NAME, MANIFEST_SCHEMA, Model, RunManifest
 
 TRACKS = ("base", "chat", "thinking")
@@ -104,7 +105,6 @@ def evaluate(config: EvalConfig) -> RunManifest:
     A folder that already holds this very evaluation is returned as it is; one that holds a part
     of it is completed. Raises HebenchError for anything that the user can mend.
     """
-    rank = int(os.environ.get("RANK", "0"))  # of this process under `accelerate launch`
     _require_shareable(config)
     require_writable(config.out)
     loaded = load_tasks(config.tasks, config.include, split=config.split, text=config.text)
@@ -129,14 +129,14 @@ def evaluate(config: EvalConfig) -> RunManifest:
     ):
         return earlier
 
-    log = AnswerLog(config.out / ANSWERS_NAME, settings, versions, rank=rank)
+    log = AnswerLog(config.out / ANSWERS_NAME, settings, versions, rank=rank())
     try:
         lm = baseline or _load(config, identity, log)
         started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
         results = _ask_and_score(lm, loaded, config, identity)
         seconds = time.perf_counter() - clock
         counts = _summed(lm, log, loaded)
-        if rank == 0:
+        if rank() == 0:
             log.merge()
     finally:
         log.close()
@@ -309,6 +309,7 @@ def _load(config: EvalConfig, identity: Model, log: AnswerLog) -> LM:
             config.model, config.base_url, concurrency=config.concurrency, seed=config.seed
         )
     else:
+        leave_gloo_at_exit()
         lm = load_local(
             config.model,
             identity,

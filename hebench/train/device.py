@@ -21,8 +21,8 @@ classes is set here, so that the backends train alike.
 hardware; neither was verified on hardware. Shapes: B rows of L tokens.
 """
 
-import atexit
 import dataclasses
+import importlib
 import importlib.util
 import os
 import socket
@@ -34,6 +34,7 @@ from typing import Any, Literal
 import torch
 
 from hebench.errors import CheckpointError, ConfigError, one_line
+from hebench.processes import leave_gloo_at_exit, rank
 from hebench.train.packing import Row
 from hebench.train.settings import TrainingConfig
 
@@ -288,6 +289,9 @@ def start(config: TrainingConfig, backend: Backend, out: Path) -> Any:
         torch.set_num_threads(config.threads)
     if backend.name == "cpu":  # accelerate imports DeepSpeed, which looks for a device and says so
         os.environ["DS_ACCELERATOR"] = "cpu"
+        if importlib.util.find_spec("deepspeed"):  # and now, lest it keep the group
+            importlib.import_module("deepspeed.comm")
+        leave_gloo_at_exit()
     # A launcher's own, or an earlier stage's (transformers 4.55 leaves it), would come before ours.
     os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16" if config.precision == "bf16" else "no"
     if config.zero_stage:
@@ -308,18 +312,7 @@ def start(config: TrainingConfig, backend: Backend, out: Path) -> Any:
 
         if not comm.is_initialized():  # accelerate starts it on accelerators only
             comm.init_distributed(auto_mpi_discovery=False, verbose=False)
-    if backend.name == "cpu":
-        atexit.register(_leave_group)
     return arguments
-
-
-def _leave_group() -> None:
-    """End gloo's threads before the interpreter goes: one that still runs can abort the process.
-
-    Not NCCL's group: leaving it after an error may wait for processes that are no more.
-    """
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 def build_trainer(backend: Backend, cls: type[Any], arguments: Any, **parts: Any) -> Any:
@@ -373,18 +366,14 @@ def _prepare_deepspeed() -> None:
         )
 
 
-def leave_deepspeed(config: TrainingConfig) -> None:
+def leave_deepspeed(config: TrainingConfig, trainer: Any) -> None:
     """Have what follows in this process be without DeepSpeed: other models, and other stages."""
     if config.zero_stage:
         from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+        trainer.accelerator.free_memory()  # else its hooks hold engine and model to the end
         unset_hf_deepspeed_config()  # ZeRO 3 would load each model in shards
         os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)  # accelerate's, for all that it starts
-
-
-def rank() -> int:
-    """Return this process's number as its launcher gave it: 0 for the first and for a lone one."""
-    return int(os.environ.get("RANK", "0"))
 
 
 def first_then_all(work: Callable[[], object]) -> None:

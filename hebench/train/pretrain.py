@@ -18,7 +18,7 @@ from typing import Any
 from hebench.config import plain
 from hebench.errors import ConfigError, DataError
 from hebench.files import sha256_of_json
-from hebench.train import device
+from hebench.processes import rank
 from hebench.train.checkpoints import (
     CheckpointRecord,
     model_sha256,
@@ -70,7 +70,7 @@ def run(
     """
     training = config.training
     train = corpus / "train"
-    inputs = _inputs(config, model, train) if device.rank() == 0 else {}
+    inputs = _inputs(config, model, train) if rank() == 0 else {}
     with open_job(out, "pretrain", config, training, inputs) as job:
         if job.record.finished:
             return job.record

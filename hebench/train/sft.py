@@ -23,7 +23,7 @@ from tqdm import tqdm
 from hebench.config import plain
 from hebench.errors import DataError
 from hebench.files import sha256_of_json, write_atomically
-from hebench.train import device
+from hebench.processes import rank
 from hebench.train.adapters import Lora, adapted, final_model, trained_parameters
 from hebench.train.chat_data import data_sha256, encode, ensure_template, read_conversations
 from hebench.train.checkpoints import (
@@ -108,7 +108,7 @@ def run(
 
 def read_inputs(model: Path, data: Path) -> dict[str, str]:
     """Return the SHA-256 of what an alignment stage reads; the first process alone reads it."""
-    if device.rank():
+    if rank():
         return {}
     return {
         "model": model_sha256(model),

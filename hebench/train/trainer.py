@@ -23,6 +23,7 @@ import transformers
 
 from hebench.config import plain
 from hebench.errors import CheckpointError, ConfigError, one_line
+from hebench.processes import rank
 from hebench.train import device
 from hebench.train.checkpoints import (
     CheckpointRecord,
@@ -49,7 +50,6 @@ class Fit:
     loss_nats: float | None  # per item, of the last log
     seconds: float  # of training, interruptions left out
     checkpoint: Path
-    model: Any  # as trained: fp32 (bf16 under DeepSpeed), on its device, no cache
 
 
 class Job:
@@ -149,14 +149,13 @@ class Job:
         trainer = self._trainer(course, model, tokenizer, dataset, callbacks)
         self.once(lambda: cut_log(self.out, state.step if state else 0))
         trainer.train(resume_from_checkpoint=str(newest) if newest else None)
-        device.leave_deepspeed(config)
+        device.leave_deepspeed(config, trainer)
         return Fit(
             step=trainer.step(),
             tokens=course.tokens,
             loss_nats=course.loss_nats,
             seconds=course.spent,
             checkpoint=self.out / f"checkpoint-{trainer.step()}",
-            model=trainer.model,
         )
 
     def _trainer(
@@ -233,7 +232,7 @@ def open_job(
     refuse_other_world(out, training)
     with contextlib.ExitStack() as held:
         stage, record = None, read_stage(out)
-        if device.rank() == 0:
+        if rank() == 0:
             stage = held.enter_context(open_stage(out, name, config, inputs))
             record = stage.record
         if record is None:  # another process than the first, at its first start
