@@ -22,10 +22,12 @@ hardware; neither was verified on hardware. Shapes: B rows of L tokens.
 """
 
 import dataclasses
+import functools
 import importlib
 import importlib.util
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +37,7 @@ import torch
 
 from hebench.errors import CheckpointError, ConfigError, one_line
 from hebench.processes import leave_gloo_at_exit, rank
+from hebench.train.allocator import keep_freed_memory
 from hebench.train.packing import Row
 from hebench.train.settings import TrainingConfig
 
@@ -42,6 +45,7 @@ Convention = Literal["positions", "bool", "additive", "zero_one"]
 Batch = dict[str, torch.Tensor]
 _MODEL_INPUTS = ("input_ids", "inputs_embeds", "position_ids", "attention_mask")
 GAUDI_CONFIG = {"use_fused_adam": True, "use_fused_clip_norm": True}
+_TRIAL, _CLEARLY = 1024, 1.25  # size of a matrix; times as fast, since a step is more than products
 _WAIT_SECONDS = 24 * 3600  # other processes wait while the first packs a corpus
 
 
@@ -93,7 +97,7 @@ def plan_backend(config: TrainingConfig) -> Backend:
         return Backend(name="gaudi", attention="eager", convention="zero_one")
     if attention == "auto":
         # which computes in half precision only
-        flash = name == "cuda" and config.precision == "bf16"
+        flash = name == "cuda" and with_precision(config).precision == "bf16"
         found = flash and importlib.util.find_spec("flash_attn") is not None
         attention = "flash_attention_2" if found else "sdpa"
     conventions: dict[str, Convention] = {
@@ -102,6 +106,42 @@ def plan_backend(config: TrainingConfig) -> Backend:
         "flash_attention_2": "positions",
     }
     return Backend(name=name, attention=attention, convention=conventions[attention])
+
+
+def with_precision(config: TrainingConfig, begun: str | None = None) -> TrainingConfig:
+    """Return the configuration with `precision: auto` settled for the device it runs on.
+
+    begun: the precision in which the work that goes on was begun, if any was.
+    """
+    if config.precision != "auto":
+        return config
+    name = config.backend if config.backend != "auto" else _found()
+    if begun is not None:
+        bf16 = begun == "bf16"
+    elif name == "cpu":  # of several processes each would come to a result of its own
+        bf16 = config.world_size == 1 and _multiplies_faster_in_bf16()
+    else:
+        bf16 = name != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    return dataclasses.replace(config, precision="bf16" if bf16 else "fp32")
+
+
+@functools.cache
+def _multiplies_faster_in_bf16() -> bool:
+    """Return what a trial of a tenth of a second says of this processor.
+
+    Its features do not tell: of two with AVX512-BF16 one was twice as fast in it as in fp32, and
+    the other half as fast; where it is converted back and forth it is slower by far.
+    """
+    seconds = {}
+    for kind in (torch.float32, torch.bfloat16):
+        factor = torch.ones(_TRIAL, _TRIAL, dtype=kind)
+        times = []
+        for _ in range(6):
+            begun = time.perf_counter()
+            factor @ factor
+            times.append(time.perf_counter() - begun)
+        seconds[kind] = min(times)
+    return _CLEARLY * seconds[torch.bfloat16] < seconds[torch.float32]
 
 
 def _found() -> Literal["cpu", "cuda", "hpu"]:
@@ -231,7 +271,8 @@ def trainer_arguments(config: TrainingConfig, backend: Backend, out: Path) -> di
         "adam_beta2": config.adam_beta2,
         "adam_epsilon": config.adam_epsilon,  # Gaudi's default is another
         "max_grad_norm": config.max_grad_norm,
-        "optim": "adamw_torch",
+        # One pass over the memory a step. Gaudi has its own (GAUDI_CONFIG), hpu's was never tried.
+        "optim": "adamw_torch_fused" if backend.name in ("cpu", "cuda") else "adamw_torch",
         "bf16": config.precision == "bf16",
         "seed": config.seed,
         "logging_strategy": "steps",
@@ -287,7 +328,9 @@ def start(config: TrainingConfig, backend: Backend, out: Path) -> Any:
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    if backend.name == "cpu":  # accelerate imports DeepSpeed, which looks for a device and says so
+    if backend.name == "cpu":
+        keep_freed_memory()
+        # accelerate imports DeepSpeed, which looks for a device and says so
         os.environ["DS_ACCELERATOR"] = "cpu"
         if importlib.util.find_spec("deepspeed"):  # and now, lest it keep the group
             importlib.import_module("deepspeed.comm")

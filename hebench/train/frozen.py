@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from hebench.errors import CheckpointError, one_line
+from hebench.train.allocator import keep_freed_memory
 from hebench.train.device import load_model
 from hebench.train.measure import padded
 
@@ -37,6 +38,8 @@ def open_model(folder: Path, precision: Precision, threads: int | None = None) -
         torch.set_num_threads(threads)
     model = load_model(folder, "sdpa").requires_grad_(requires_grad=False).eval()
     place = "cuda" if torch.cuda.is_available() else "cpu"
+    if place == "cpu":
+        keep_freed_memory()
     return model.to(device=place, dtype=DTYPES[precision])
 
 

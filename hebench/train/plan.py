@@ -72,6 +72,7 @@ def plan_stage(  # noqa: PLR0913 (each is named at the call)
         found["parameters"] = parameters(network)
     if training is None:
         return found
+    training = device.with_precision(training)
     backend = device.plan_backend(training)
     if network is not None:
         window = device.sliding_window(network.config)

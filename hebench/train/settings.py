@@ -44,7 +44,8 @@ class TrainingConfig:
     adam_epsilon: float = 1e-8
     max_grad_norm: float = 1.0  # gradients are scaled down to this L2 norm; 0 leaves them
 
-    precision: Literal["fp32", "bf16"] = "fp32"  # of the arithmetic; master weights are fp32
+    # Of the arithmetic; master weights are fp32. auto: bf16 where the device is faster in it.
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
     zero_stage: Literal[0, 1, 2, 3] = 0  # of DeepSpeed; 0: without DeepSpeed
     activation_checkpointing: bool = False  # recompute in the backward pass, to save memory
 
@@ -75,7 +76,7 @@ class TrainingConfig:
                 "attention: backend gaudi keeps packed documents apart with eager attention "
                 f"only, found {self.attention}"
             )
-        if self.attention == "flash_attention_2" and self.precision != "bf16":
+        if self.attention == "flash_attention_2" and self.precision == "fp32":
             raise ConfigError(
                 "attention: flash_attention_2 computes in bf16, found precision "
                 f"{self.precision}; set precision=bf16, or another attention"

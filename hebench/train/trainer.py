@@ -61,7 +61,7 @@ class Job:
         """Take a stage's folder and what is known of it; `begin` starts the work."""
         self.out = out
         self.record = record
-        self.training = training
+        self.training = device.with_precision(training, _precision_begun(out))
         self._stage = stage  # None in all processes but the first
         self._backend: Backend | None = None
         self._arguments: Any = None
@@ -209,7 +209,8 @@ class Job:
 
     def finish(self, metrics: Mapping[str, Any]) -> StageRecord:
         """Mark the stage complete and return its record."""
-        self.once(lambda: self._stage and self._stage.finish(metrics))
+        found = {**metrics, "precision": self.training.precision}
+        self.once(lambda: self._stage and self._stage.finish(found))
         record = read_stage(self.out)
         assert record and record.finished, "the first process has finished the stage"
         self.record = record
@@ -245,6 +246,14 @@ def open_job(
         yield job
 
 
+def _precision_begun(out: Path) -> str | None:
+    """Return the precision of a stage folder's newest checkpoint, if it has one and says it."""
+    for folder in complete_checkpoints(out)[-1:]:
+        record = read_checkpoint(folder)
+        return record.metrics.get("precision") if record else None
+    return None
+
+
 def _recorder(
     record: CheckpointRecord, config: TrainingConfig
 ) -> Callable[[int, int, float | None, float], CheckpointRecord]:
@@ -255,6 +264,7 @@ def _recorder(
             **record.metrics,
             "training_seconds": round(seconds, 3),
             "zero_stage": config.zero_stage,
+            "precision": config.precision,
         }
         return replace(
             record,

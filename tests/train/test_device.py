@@ -273,6 +273,27 @@ def test_flash_attention_is_chosen_where_it_is_there_and_computes_in_the_precisi
     assert device.plan_backend(config).attention == attention
 
 
+@pytest.mark.skipif(DEVICE != "cpu", reason="of processors")
+@pytest.mark.parametrize("faster", [True, False])
+def test_a_processor_s_precision_is_the_faster_one_or_that_in_which_the_work_began(
+    monkeypatch: pytest.MonkeyPatch, *, faster: bool
+) -> None:
+    monkeypatch.setattr(device, "_multiplies_faster_in_bf16", lambda: faster)
+    asked = training(precision="auto")
+    assert device.with_precision(asked).precision == ("bf16" if faster else "fp32")
+    for begun in ("bf16", "fp32"):
+        assert device.with_precision(asked, begun).precision == begun
+        assert device.with_precision(training(precision=begun), "other").precision == begun
+    several = training(precision="auto", world_size=2, micro_rows=1)
+    assert device.with_precision(several).precision == "fp32"  # each might find another
+
+
+def test_the_trial_of_a_processor_says_the_same_again() -> None:
+    first = device._multiplies_faster_in_bf16()
+    device._multiplies_faster_in_bf16.cache_clear()
+    assert device._multiplies_faster_in_bf16() is first
+
+
 def test_gaudi_trains_with_eager_attention_and_a_mask_of_ones_and_zeros(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

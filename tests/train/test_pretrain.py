@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import resource
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -296,6 +297,27 @@ def test_bf16_arithmetic_trains_fp32_weights(
         assert ours["loss_nats"] == pytest.approx(theirs["loss_nats"], rel=0.02)
     saved = AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoint-6")
     assert saved.dtype == torch.float32
+
+
+@pytest.mark.skipif(DEVICE != "cpu", reason="of processors")
+def test_a_run_goes_on_in_the_precision_that_a_trial_chose_at_its_start(
+    tmp_path: Path, unbroken: Path, model: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = pretraining(precision="auto")
+    for name, later in (("whole", True), ("broken", False)):
+        monkeypatch.setattr(device, "_multiplies_faster_in_bf16", lambda: True)
+        with monkeypatch.context() as patch, pytest.raises(Stopped):
+            patch.setattr(pretrain, "_finished", lambda *_: stop())
+            pretrain.run(config, model=model, corpus=corpus, out=tmp_path / name)
+        for folder in complete_checkpoints(tmp_path / name)[1:] if name == "broken" else []:
+            shutil.rmtree(folder)
+        monkeypatch.setattr(device, "_multiplies_faster_in_bf16", lambda later=later: later)
+        record = pretrain.run(config, model=model, corpus=corpus, out=tmp_path / name)
+        assert (
+            record.metrics["precision"] == "bf16"
+            and record.config["training"]["precision"] == "auto"
+        )
+    assert curve(tmp_path / "broken") == curve(tmp_path / "whole") != curve(unbroken)
 
 
 def test_the_recipe_s_precision_counts_not_the_launcher_s(
