@@ -28,7 +28,7 @@ import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -40,6 +40,7 @@ from hebench.train.embeddings import Initial, grown, initial_rows, new_pieces
 from hebench.train.frozen import open_model, open_tokenizer
 from hebench.train.measure import Bits, bits_of, difference, summary
 from hebench.train.passages import held_out
+from hebench.train.settings import Precision
 from hebench.train.texts import corpus_sha256
 
 LANGUAGES = ("he", "en")
@@ -117,6 +118,7 @@ class Bench:
             passages=options.distil_passages,
             steps=options.steps[0] if options.steps else None,
             seconds=None if options.steps else options.distil_seconds,
+            precision=options.precision,
             threads=options.threads,
             seed=seed,
         )
@@ -143,6 +145,7 @@ class Bench:
             passages=self.options.passages,
             head_language="he",
             heldout_words=1,  # measured below instead, on more
+            precision=self.options.precision,
             threads=self.options.threads,
             seed=seed,
             **limits,
@@ -275,6 +278,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/adapt.json"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--precision", choices=get_args(Precision), default="auto", help="of the frozen body"
+    )
     parser.add_argument("--distil-seconds", type=float, default=180.0)
     parser.add_argument("--calibrate-seconds", type=float, default=60.0)
     parser.add_argument("--head-seconds", type=float, default=240.0)
@@ -303,6 +309,7 @@ def main() -> None:
         parser.error(f"{min(by_time)} compares by time, --steps by text: leave one of them out")
     named = (
         "threads",
+        "precision",
         "steps",
         "distil_seconds",
         "distil_passages",

@@ -46,11 +46,11 @@ from hebench.train.checkpoints import (
     save_model,
     tokenizer_sha256,
 )
-from hebench.train.descent import Descent, Limits, Order
+from hebench.train.descent import PROGRESS, Descent, Limits, Order
 from hebench.train.embeddings import untie
 from hebench.train.frozen import (
     DTYPES,
-    Precision,
+    body_precision,
     open_model,
     open_tokenizer,
     require_logits,
@@ -58,6 +58,7 @@ from hebench.train.frozen import (
 from hebench.train.heads import refitted_rows
 from hebench.train.measure import bits_of, padded, summary
 from hebench.train.passages import Passage, drawn, held_out, prefix_id
+from hebench.train.settings import Precision
 from hebench.train.stage import StageRecord, open_stage
 from hebench.train.student import Followed
 from hebench.train.tables import Tables, softcap
@@ -159,15 +160,17 @@ def run(config: CalibrateConfig, *, model: Path, corpus: Path, out: Path) -> Sta
         metrics = _bits(network, tokenizer, sample, "_before")
         tables = Tables(network)
         require_logits(network, lambda ids: tables.logits(network, ids, ids >= 0), "calibrate")
-        network.to(DTYPES[config.precision])  # the body
+        precision = body_precision(config.precision, out / PROGRESS)
+        network.to(DTYPES[precision])  # the body
         text = Text(training_passages(config, corpus / "train"), tokenizer, config)
-        descent = _train(network, tables, text, out / "progress.pt")
+        descent = _train(network, tables, text, out / PROGRESS, precision)
         heard, reading_seconds = _read(network, tables, text, out, first=descent.step)
         del network  # its body is opened again, unrounded: there may be no memory for two
         network = tables.settle(_untied(model, config))
         head_seconds = reading_seconds + _fit_head(network, text, out, heard)
         numbers = text.numbers(heard.stop) | {
             "steps": descent.step,
+            "precision": precision,
             "head_steps": len(heard),
             "training_seconds": round(descent.seconds + head_seconds, 3),
             "head_seconds": round(head_seconds, 3),
@@ -261,7 +264,9 @@ class Text:
         return [[self.prefix, *ids] for ids in found]
 
 
-def _train(network: Any, tables: Tables, text: Text, progress: Path) -> Descent:
+def _train(
+    network: Any, tables: Tables, text: Text, progress: Path, precision: Precision
+) -> Descent:
     """Train the tables until a limit is reached; return the finished loop."""
     config = text.config
     parts = {
@@ -275,7 +280,7 @@ def _train(network: Any, tables: Tables, text: Text, progress: Path) -> Descent:
         reading_rate=config.reading_rate,
         map_rate=config.map_rate,
     )
-    descent = Descent(progress, config.limits(), optimisers, parts)
+    descent = Descent(progress, config.limits(), optimisers, parts, precision)
     device = tables.head.device
     for step in descent.steps("calibrate"):
         ids, targets = padded(text.rows(step), text.prefix)

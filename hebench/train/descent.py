@@ -4,12 +4,13 @@ Distillation and calibration train two tables over a frozen body in minutes. The
 number of steps or of seconds, and when they are cut off they go on from the last saved state as
 if nothing had happened.
 
-    descent = Descent(out / "progress.pt", limits, [optimiser], {"rows": table})
+    descent = Descent(out / PROGRESS, limits, [optimiser], {"rows": table})
     for step in descent.steps("distil"):
         loss = ...
         descent.learn(loss, where=f"passages {indices}")
 """
 
+import contextlib
 import math
 import os
 import pickle
@@ -28,6 +29,7 @@ from tqdm import tqdm
 from hebench.errors import CheckpointError, ConfigError, DataError, one_line
 from hebench.train.checkpoints import named_failure
 
+PROGRESS = "progress.pt"  # the saved state in a stage's folder, while it is not finished
 BETAS = (0.9, 0.98)  # of Adam: hundreds of steps, not the thousands that 0.999 looks back
 _FINAL_RATE = 0.05  # of the peak: what the cosine falls to
 _MEMORY = 0.98  # of the smoothed loss, for each step
@@ -77,15 +79,18 @@ class Descent:
         limits: Limits,
         optimisers: Sequence[Any],
         tables: Mapping[str, Tensor],
+        precision: str = "fp32",
     ) -> None:
         """Take what trains (`tables`, by name) and its optimisers; both are set from `path`.
 
         A group of an optimiser may have a `scale`, by which the rate is multiplied for it.
+        precision: of the body, which goes into the saved state.
 
         Raises CheckpointError if the saved state is damaged.
         """
         self.path, self.limits = path, limits
         self.optimisers, self.tables = list(optimisers), dict(tables)
+        self.precision = precision
         self.step, self.seconds, self.loss = 0, 0.0, math.nan
         self.done = 0.0  # share of the loop that is behind
         if path.is_file():
@@ -141,6 +146,7 @@ class Descent:
             "step": self.step,
             "seconds": self.seconds,
             "loss": self.loss,
+            "precision": self.precision,
             "tables": {name: table.detach() for name, table in self.tables.items()},
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
         }
@@ -162,7 +168,7 @@ class Descent:
         self.path.unlink(missing_ok=True)
 
     def _load(self) -> None:
-        try:
+        with _readable(self.path):
             state = torch.load(self.path, map_location="cpu", weights_only=True)
             for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
                 optimiser.load_state_dict(saved)
@@ -170,18 +176,37 @@ class Descent:
                 for name, table in self.tables.items():
                     table.copy_(state["tables"][name])
             self.step, self.seconds, self.loss = state["step"], state["seconds"], state["loss"]
-        except (
-            RuntimeError,
-            ValueError,
-            KeyError,
-            EOFError,
-            OSError,
-            pickle.UnpicklingError,
-        ) as error:
-            raise CheckpointError(
-                f"{self.path}: expected the saved state of this stage, found {one_line(error)}; "
-                "remove the file to begin the stage anew"
-            ) from error
+
+
+def precision_begun(path: Path) -> str | None:
+    """Return the precision of a saved state's body; None if there is no state, or it is not said.
+
+    Raises CheckpointError if the state is damaged.
+    """
+    if not path.is_file():
+        return None
+    with _readable(path):
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return str(state["precision"]) if "precision" in state else None
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (
+        RuntimeError,
+        ValueError,
+        TypeError,
+        KeyError,
+        EOFError,
+        OSError,
+        pickle.UnpicklingError,
+    ) as error:
+        raise CheckpointError(
+            f"{path}: expected the saved state of this stage, found {one_line(error)}; "
+            "remove the file to begin the stage anew"
+        ) from error
 
 
 class Order:

@@ -39,7 +39,7 @@ from hebench.errors import CheckpointError, ConfigError, one_line
 from hebench.processes import leave_gloo_at_exit, rank
 from hebench.train.allocator import keep_freed_memory
 from hebench.train.packing import Row
-from hebench.train.settings import TrainingConfig
+from hebench.train.settings import Precision, TrainingConfig
 
 Convention = Literal["positions", "bool", "additive", "zero_one"]
 Batch = dict[str, torch.Tensor]
@@ -113,16 +113,24 @@ def with_precision(config: TrainingConfig, begun: str | None = None) -> Training
 
     begun: the precision in which the work that goes on was begun, if any was.
     """
-    if config.precision != "auto":
-        return config
     name = config.backend if config.backend != "auto" else _found()
+    found = settled_precision(config.precision, begun, backend=name, processes=config.world_size)
+    return dataclasses.replace(config, precision=found)
+
+
+def settled_precision(
+    asked: Precision, begun: str | None, *, backend: str, processes: int = 1
+) -> Literal["fp32", "bf16"]:
+    """Return what is asked for; for `auto` what was begun in, or the faster one on a backend."""
+    if asked != "auto":
+        return asked
     if begun is not None:
         bf16 = begun == "bf16"
-    elif name == "cpu":  # of several processes each would come to a result of its own
-        bf16 = config.world_size == 1 and _multiplies_faster_in_bf16()
+    elif backend == "cpu":  # of several processes each would come to a result of its own
+        bf16 = processes == 1 and _multiplies_faster_in_bf16()
     else:
-        bf16 = name != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
-    return dataclasses.replace(config, precision="bf16" if bf16 else "fp32")
+        bf16 = backend != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if bf16 else "fp32"
 
 
 @functools.cache

@@ -34,7 +34,7 @@ Letters: V old rows, N new rows, D hidden size, W matched places.
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,10 +47,10 @@ from hebench.config import plain
 from hebench.errors import ConfigError
 from hebench.files import sha256_of_json
 from hebench.train.checkpoints import CheckpointRecord, model_sha256, save_model, tokenizer_sha256
-from hebench.train.descent import BETAS, Descent, Limits, Order
+from hebench.train.descent import BETAS, PROGRESS, Descent, Limits, Order
 from hebench.train.embeddings import Initial, grown, initial_rows, new_pieces
 from hebench.train.frozen import (
-    Precision,
+    body_precision,
     first_layers,
     open_model,
     open_tokenizer,
@@ -67,6 +67,7 @@ from hebench.train.heads import (
 from hebench.train.languages import language
 from hebench.train.measure import bits_of, summary
 from hebench.train.passages import Passage, drawn, held_out, passages_of, sentences_of
+from hebench.train.settings import Precision
 from hebench.train.stage import StageRecord, open_stage
 from hebench.train.student import Aligned, Mode, Student, TeacherStates, aligned
 from hebench.train.texts import corpus_sha256
@@ -151,10 +152,11 @@ def run(
             words=config.passage_words,
             per_source_words=config.heldout_words,
         )
-        student = open_student(config, model, tokenizers)
+        settled = replace(config, precision=body_precision(config.precision, out / PROGRESS))
+        student = open_student(settled, model, tokenizers)
         words = [aligned(passage.text, *tokenizers, "word") for passage in sample]
         texts = training_texts(config, train, *tokenizers)
-        descent, metrics = learn(config, student, texts, words, out)
+        descent, metrics = learn(settled, student, texts, words, out)
         rows = student.reading.new.detach()
         heard = None
         if config.writing == "teacher":
@@ -212,6 +214,7 @@ def learn(
     after = student.nearness(words)
     return descent, {
         "steps": descent.step,
+        "precision": descent.precision,
         "training_seconds": round(descent.seconds, 3),
         "relative_error_initial": before.relative_error,
         "relative_error": after.relative_error,
@@ -296,7 +299,9 @@ def _train(student: Student, texts: Sequence[Aligned], out: Path, config: Distil
     rows = student.reading.new
     # The optimiser is given these rows and nothing else: no old row, no moment of one.
     optimiser = torch.optim.Adam([rows], betas=BETAS)
-    descent = Descent(out / "progress.pt", config.limits(), [optimiser], {"rows": rows})
+    descent = Descent(
+        out / PROGRESS, config.limits(), [optimiser], {"rows": rows}, config.precision
+    )
     order = Order([len(text.old) for text in texts], config.batch_passages, config.seed)
     for step in descent.steps("distil"):
         batch = order.batch(step)

@@ -5,25 +5,26 @@
 
 The body's precision is a matter of speed alone, since nothing in it is updated and what a stage
 saves was opened anew in fp32: bf16 halves the memory, and is faster where the processor multiplies
-it natively (which on CPUs must be tried: of two machines with AVX512-BF16 it was twice as fast on
-one and half as fast on the other).
+it natively (which on CPUs must be tried, as `auto` does: of two machines with AVX512-BF16 it was
+twice as fast on one and half as fast on the other).
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hebench.errors import CheckpointError, one_line
 from hebench.train.allocator import keep_freed_memory
-from hebench.train.device import load_model
+from hebench.train.descent import precision_begun
+from hebench.train.device import load_model, settled_precision
 from hebench.train.measure import padded
+from hebench.train.settings import Precision
 
-Precision = Literal["fp32", "bf16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _PROBE_TOKENS = 16
 _PROBE_ERROR = 0.01  # of the logits' norm: bf16 is twenty times nearer
@@ -37,10 +38,22 @@ def open_model(folder: Path, precision: Precision, threads: int | None = None) -
     if threads is not None:
         torch.set_num_threads(threads)
     model = load_model(folder, "sdpa").requires_grad_(requires_grad=False).eval()
-    place = "cuda" if torch.cuda.is_available() else "cpu"
+    place = _place()
     if place == "cpu":
         keep_freed_memory()
-    return model.to(device=place, dtype=DTYPES[precision])
+    return model.to(device=place, dtype=DTYPES[settled_precision(precision, None, backend=place)])
+
+
+def body_precision(asked: Precision, progress: Path) -> Precision:
+    """Return the precision of a stage's body; one that goes on keeps what it was begun in.
+
+    progress: its saved state, if there is one. Raises CheckpointError if that is damaged.
+    """
+    return settled_precision(asked, precision_begun(progress), backend=_place())
+
+
+def _place() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def open_tokenizer(folder: Path) -> Any:

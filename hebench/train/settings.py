@@ -17,6 +17,9 @@ from typing import Literal
 
 from hebench.errors import ConfigError
 
+# Of arithmetic. auto: bf16 where the device is faster in it, fp32 elsewhere.
+Precision = Literal["auto", "fp32", "bf16"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
@@ -44,8 +47,7 @@ class TrainingConfig:
     adam_epsilon: float = 1e-8
     max_grad_norm: float = 1.0  # gradients are scaled down to this L2 norm; 0 leaves them
 
-    # Of the arithmetic; master weights are fp32. auto: bf16 where the device is faster in it.
-    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"  # master weights are fp32
     zero_stage: Literal[0, 1, 2, 3] = 0  # of DeepSpeed; 0: without DeepSpeed
     activation_checkpointing: bool = False  # recompute in the backward pass, to save memory
 
