@@ -3,6 +3,7 @@
     python benchmarks/evaluate.py MODEL --limit 8 --out runs/evaluate.json
     python benchmarks/evaluate.py MODEL --scaling --dtype float32
     HEBENCH_MIRROR=... python benchmarks/evaluate.py MODEL --tasks hebench_paper_heq:validation
+    python benchmarks/evaluate.py MODEL --random 2048 24 --device cuda
 
 Each task is run by both, each in a process of its own, one after the other; the stock harness at
 every `--stock-batch-sizes`, of which the fastest counts. A row of the table:
@@ -18,6 +19,9 @@ every `--stock-batch-sizes`, of which the fastest counts. A row of the table:
 
 With `--scaling` instead: one process, one question with shots, choices, items and the stock
 harness's batch size varied in turn; tokens read and processor seconds of both, in some minutes.
+
+`--random HIDDEN LAYERS` asks a random model of MODEL's architecture and tokenizer in that size
+(2048 24 is that of SmolLM2-1.7B): how fast it is does not depend on what it knows.
 
 Every finished run is written to `--out` at once, and not run again while it stands there. Quote
 ratios of one file only: they come from one machine.
@@ -160,6 +164,28 @@ def measured(side: str, job: dict[str, Any], out: Path) -> None:
 
 
 # ---------------------------------------------------------------------------- around them
+
+
+def random_model(model: str, hidden: int, layers: int, folder: Path) -> str:
+    """Write a random model of another's architecture and tokenizer, in bfloat16; return `folder`.
+
+    hidden: size of its states, of which every head takes as much as there, with keys of its own.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    if not (folder / "config.json").is_file():
+        config = AutoConfig.from_pretrained(model)
+        size = config.hidden_size // config.num_attention_heads
+        if hidden % size:
+            raise SystemExit(f"--random: expected a multiple of {size}, found {hidden}")
+        config.num_attention_heads = config.num_key_value_heads = hidden // size
+        config.intermediate_size = 4 * hidden
+        config.hidden_size, config.num_hidden_layers, config.layer_types = hidden, layers, None
+        torch.manual_seed(0)
+        AutoTokenizer.from_pretrained(model).save_pretrained(folder)
+        AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
+    return str(folder)
 
 
 def run(side: str, job: dict[str, Any]) -> dict[str, Any]:
@@ -362,12 +388,18 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="items a task; all without it")
     parser.add_argument("--stock-batch-sizes", default="1,8", help="comma-separated")
     parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument(
+        "--random", type=int, nargs=2, metavar=("HIDDEN", "LAYERS"), help="a model of that size"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
         "--scaling", action="store_true", help="the table of what further shots cost"
     )
     parser.add_argument("--out", type=Path, default=Path("runs/evaluate.json"))
     chosen = parser.parse_args()
+    if chosen.random:
+        folder = chosen.out.parent / "random-{}-{}".format(*chosen.random)
+        chosen.model = random_model(chosen.model, *chosen.random, folder)
     if chosen.scaling:
         print(scaling(chosen.model, chosen.dtype, chosen.device))
         return

@@ -7,7 +7,7 @@ import torch
 
 from hebench.config import build
 from hebench.errors import CheckpointError, ConfigError, DataError
-from hebench.train import calibrate
+from hebench.train import calibrate, device
 from hebench.train.calibrate import CalibrateConfig, training_passages
 from hebench.train.checkpoints import read_checkpoint
 from hebench.train.embeddings import grown, initial_rows, new_pieces, untie
@@ -241,7 +241,8 @@ def test_a_run_that_was_cut_off_ends_as_the_unbroken_one(
     model, corpus, tmp_path, monkeypatch, cut_at
 ):
     monkeypatch.setattr(calibrate, "Limits", functools.partial(calibrate.Limits, save_seconds=0))
-    settings = config(head_steps=8)
+    monkeypatch.setattr(device, "_multiplies_faster_in_bf16", lambda: True)
+    settings = config(head_steps=8, precision="auto")
     whole = calibrate.run(settings, model=model, corpus=corpus, out=tmp_path / "whole")
     name, _, count = cut_at.partition(" ")
     owner = {"learn": calibrate.Descent, "states": Tables}.get(name, calibrate)
@@ -258,11 +259,14 @@ def test_a_run_that_was_cut_off_ends_as_the_unbroken_one(
         patched.setattr(owner, name, cut)
         with pytest.raises(KeyboardInterrupt):
             calibrate.run(settings, model=model, corpus=corpus, out=tmp_path / "cut")
+    # In the precision that it was begun in, whatever a trial says now.
+    monkeypatch.setattr(device, "_multiplies_faster_in_bf16", lambda: False)
     again = calibrate.run(settings, model=model, corpus=corpus, out=tmp_path / "cut")
     ours, theirs = (open_model(tmp_path / name / "model", "fp32") for name in ("cut", "whole"))
     for name, weights in ours.state_dict().items():
         assert torch.equal(weights, theirs.state_dict()[name]), name
     assert again.metrics["bits_per_byte.he"] == whole.metrics["bits_per_byte.he"]
+    assert again.metrics["precision"] == "bf16"
 
 
 def test_a_bf16_body_rounds_nothing_of_what_is_saved(model, corpus, tmp_path):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hebench.errors import CheckpointError, ConfigError, DataError
-from hebench.train.descent import Descent, Limits, Order
+from hebench.train.descent import Descent, Limits, Order, precision_begun
 
 
 def limits(**changes):
@@ -47,6 +47,18 @@ def test_a_descent_that_was_cut_off_goes_on_as_if_it_had_not_been(tmp_path):
     assert torch.equal(rest[1], whole[1])
     assert rest[3].loss == whole[3].loss
     assert not list(tmp_path.glob(".*"))
+
+
+def test_the_precision_of_a_saved_state_is_known_unless_it_is_of_before_it_was_said(tmp_path):
+    path = tmp_path / "p.pt"
+    assert precision_begun(path) is None
+    Descent(path, limits(), [], {}, "bf16").save()
+    assert precision_begun(path) == "bf16"
+    torch.save({"step": 3}, path)
+    assert precision_begun(path) is None
+    path.write_bytes(b"PK")
+    with pytest.raises(CheckpointError, match=r"p.pt: expected the saved state .* remove the file"):
+        precision_begun(path)
 
 
 def test_a_finished_descent_takes_no_further_step(tmp_path):

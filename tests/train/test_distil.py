@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hebench.config import build
 from hebench.errors import CheckpointError, ConfigError, DataError
-from hebench.train import distil
+from hebench.train import device, distil
 from hebench.train.checkpoints import read_checkpoint
 from hebench.train.distil import DistilConfig
 from hebench.train.embeddings import initial_rows, new_pieces
@@ -119,7 +119,9 @@ def test_the_optimiser_holds_the_new_rows_and_nothing_else(given_folders, tmp_pa
 def test_a_run_that_was_cut_off_ends_as_the_unbroken_one(
     given_folders, tmp_path, monkeypatch, saving_each_step
 ):
-    whole = distil.run(config(), **given_folders, out=tmp_path / "whole")
+    monkeypatch.setattr(device, "_multiplies_faster_in_bf16", lambda: True)
+    settings = config(precision="auto")
+    whole = distil.run(settings, **given_folders, out=tmp_path / "whole")
     learn = distil.Descent.learn
 
     def cut(self, loss, where):
@@ -129,14 +131,17 @@ def test_a_run_that_was_cut_off_ends_as_the_unbroken_one(
 
     monkeypatch.setattr(distil.Descent, "learn", cut)
     with pytest.raises(KeyboardInterrupt):
-        distil.run(config(), **given_folders, out=tmp_path / "cut")
+        distil.run(settings, **given_folders, out=tmp_path / "cut")
     monkeypatch.setattr(distil.Descent, "learn", learn)
-    again = distil.run(config(), **given_folders, out=tmp_path / "cut")
+    # In the precision that it was begun in, whatever a trial says now.
+    monkeypatch.setattr(device, "_multiplies_faster_in_bf16", lambda: False)
+    again = distil.run(settings, **given_folders, out=tmp_path / "cut")
     for a, b in zip(
         rows_of(tmp_path / "whole" / "model"), rows_of(tmp_path / "cut" / "model"), strict=True
     ):
         assert torch.equal(a, b)
     assert again.metrics["relative_error"] == whole.metrics["relative_error"]
+    assert again.metrics["precision"] == "bf16"
 
 
 def test_a_finished_run_returns_at_once(given_folders, tmp_path, monkeypatch):
