@@ -3,6 +3,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -288,10 +289,19 @@ def test_a_processor_s_precision_is_the_faster_one_or_that_in_which_the_work_beg
     assert device.with_precision(several).precision == "fp32"  # each might find another
 
 
-def test_the_trial_of_a_processor_says_the_same_again() -> None:
-    first = device._multiplies_faster_in_bf16()
-    device._multiplies_faster_in_bf16.cache_clear()
-    assert device._multiplies_faster_in_bf16() is first
+@pytest.mark.parametrize(
+    ("fp32", "bf16", "faster"), [(5.0, 3.0, True), (5.0, 4.5, False), (1.0, 2.0, False)]
+)
+def test_a_trial_takes_bf16_where_its_best_time_is_clearly_the_better_one(
+    monkeypatch: pytest.MonkeyPatch, fp32: float, bf16: float, *, faster: bool
+) -> None:
+    trial = device._multiplies_faster_in_bf16.__wrapped__
+    # Each product begins at 0; one in six is not held up by other work.
+    ends = (x for best in (fp32, bf16) for x in (9 * best, 7 * best, best, *[8 * best] * 3))
+    clock = iter([x for end in ends for x in (0.0, end)])
+    monkeypatch.setattr(device, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    assert trial() is faster
+    assert next(clock, None) is None
 
 
 def test_gaudi_trains_with_eager_attention_and_a_mask_of_ones_and_zeros(
