@@ -184,7 +184,9 @@ def random_model(model: str, hidden: int, layers: int, folder: Path) -> str:
         config.hidden_size, config.num_hidden_layers, config.layer_types = hidden, layers, None
         torch.manual_seed(0)
         AutoTokenizer.from_pretrained(model).save_pretrained(folder)
-        AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
+        with torch.device("cuda" if torch.cuda.is_available() else "cpu"):  # where it is faster
+            network = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        network.save_pretrained(folder)
     return str(folder)
 
 

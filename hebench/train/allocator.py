@@ -3,23 +3,82 @@
 A step frees gigabytes (logits, gradients, activations) and takes them again. glibc hands blocks of
 over 32 MB back to the kernel at each free, and the kernel clears every page of the next one,
 which is much of a step's time where the arithmetic is fast.
+
+    memory = FreedMemory(kept=True)
+    with memory:
+        for batch in batches:
+            ...
+            memory.step_over()
 """
 
 import contextlib
 import ctypes
 import functools
+import time
+from types import TracebackType
+from typing import Any, Self
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # malloc.h
+_USUAL = {  # where glibc's own thresholds arrive once a process has freed large blocks
+    _M_MMAP_MAX: 65536,
+    _M_MMAP_THRESHOLD: 32 * 2**20,
+    _M_TRIM_THRESHOLD: 64 * 2**20,
+}
+_KEPT = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: -1}  # nothing apart from the heap, which never shrinks
+_KEPT_SECONDS = 60.0  # gaps that no block fits any more are gone after that
 
 
-@functools.cache  # once is enough
-def keep_freed_memory() -> None:
-    """Have this process keep what it frees for its next allocation, to its end.
+class FreedMemory:
+    """Within it this process keeps what it frees for its next allocation.
 
-    For a process that trains, whose next step takes what this one gave back. Elsewhere than on
-    glibc nothing changes.
+    For a loop whose steps take what the one before gave back. Blocks of other sizes leave gaps
+    between them, which would grow for ever: so all that lies free is given back once a minute
+    and at the end. Elsewhere than on glibc nothing changes.
     """
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # no mallopt: another libc
+
+    def __init__(self, *, kept: bool) -> None:
+        """kept: whether to do so at all."""
+        self._kept = kept
+        self._since = 0.0
+
+    def __enter__(self) -> Self:
+        """Begin to keep."""
+        self._since = time.perf_counter()
+        self._set(_KEPT)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give back what is free; no block is put on the heap any more that it has no room for."""
+        self._set(_USUAL)
+        self._give_back()
+
+    def step_over(self) -> None:
+        """Give back what is free if that was not done for a minute."""
+        if time.perf_counter() - self._since >= _KEPT_SECONDS:
+            self._give_back()
+            self._since = time.perf_counter()
+
+    def _set(self, options: dict[int, int]) -> None:
+        if self._kept and (libc := _glibc()):
+            for name, value in options.items():
+                libc.mallopt(name, value)
+
+    def _give_back(self) -> None:
+        if self._kept and (libc := _glibc()):
+            libc.malloc_trim(0)
+
+
+@functools.cache
+def _glibc() -> Any:
+    """Return the C library if it takes these settings, else None."""
+    with contextlib.suppress(OSError, TypeError):
         libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_MAX, 0)
-        libc.mallopt(_M_TRIM_THRESHOLD, -1)  # never
+        if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim"):
+            libc.malloc_trim.argtypes = [ctypes.c_size_t]
+            return libc
+    return None

@@ -27,6 +27,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hebench.errors import CheckpointError, ConfigError, DataError, one_line
+from hebench.train.allocator import FreedMemory
 from hebench.train.checkpoints import named_failure
 
 PROGRESS = "progress.pt"  # the saved state in a stage's folder, while it is not finished
@@ -99,7 +100,8 @@ class Descent:
     def steps(self, title: str) -> Iterator[int]:
         """Yield the number of each step until a limit is reached; the rate is set before each."""
         saved = time.perf_counter()
-        with tqdm(total=100, desc=title, unit="%", disable=None) as bar:
+        memory = FreedMemory(kept=not torch.cuda.is_available())
+        with memory, tqdm(total=100, desc=title, unit="%", disable=None) as bar:
             while (done := self.limits.done(self.step, self.seconds)) < 1:
                 self.done = done
                 start = time.perf_counter()
@@ -107,6 +109,7 @@ class Descent:
                 for group in (g for each in self.optimisers for g in each.param_groups):
                     group["lr"] = rate * group.get("scale", 1.0)
                 yield self.step
+                memory.step_over()
                 self.step += 1
                 self.seconds += time.perf_counter() - start
                 bar.update(round(100 * done) - bar.n)

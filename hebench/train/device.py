@@ -37,7 +37,6 @@ import torch
 
 from hebench.errors import CheckpointError, ConfigError, one_line
 from hebench.processes import leave_gloo_at_exit, rank
-from hebench.train.allocator import keep_freed_memory
 from hebench.train.packing import Row
 from hebench.train.settings import Precision, TrainingConfig
 
@@ -337,7 +336,6 @@ def start(config: TrainingConfig, backend: Backend, out: Path) -> Any:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     if backend.name == "cpu":
-        keep_freed_memory()
         # accelerate imports DeepSpeed, which looks for a device and says so
         os.environ["DS_ACCELERATOR"] = "cpu"
         if importlib.util.find_spec("deepspeed"):  # and now, lest it keep the group

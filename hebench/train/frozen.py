@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 
 from hebench.errors import CheckpointError, one_line
-from hebench.train.allocator import keep_freed_memory
 from hebench.train.descent import precision_begun
 from hebench.train.device import load_model, settled_precision
 from hebench.train.measure import padded
@@ -39,8 +38,6 @@ def open_model(folder: Path, precision: Precision, threads: int | None = None) -
         torch.set_num_threads(threads)
     model = load_model(folder, "sdpa").requires_grad_(requires_grad=False).eval()
     place = _place()
-    if place == "cpu":
-        keep_freed_memory()
     return model.to(device=place, dtype=DTYPES[settled_precision(precision, None, backend=place)])
 
 

@@ -24,6 +24,7 @@ from transformers import TrainerCallback
 
 from hebench.errors import DataError
 from hebench.files import write_atomically
+from hebench.train.allocator import FreedMemory
 from hebench.train.checkpoints import (
     CheckpointRecord,
     complete_checkpoints,
@@ -56,6 +57,11 @@ class Course:
     seconds: float = 0.0  # of training before this process began
     loss_nats: float | None = None  # per item, of the last log
     begun: float = field(default_factory=time.perf_counter)
+    memory: FreedMemory = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Take what the steps free."""
+        self.memory = FreedMemory(kept=self.backend.name == "cpu")
 
     @property
     def spent(self) -> float:
@@ -270,6 +276,7 @@ class Guard(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Decide whether to save and whether to end; a save has its own line in the log."""
         course, step = self._trainer.course, self._trainer.step()
+        course.memory.step_over()
         limit = course.config.seconds
         over = 0
         if limit is not None:  # one process's clock may be ahead: all end with the first

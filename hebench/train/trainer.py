@@ -148,7 +148,8 @@ class Job:
         )
         trainer = self._trainer(course, model, tokenizer, dataset, callbacks)
         self.once(lambda: cut_log(self.out, state.step if state else 0))
-        trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+        with course.memory:
+            trainer.train(resume_from_checkpoint=str(newest) if newest else None)
         device.leave_deepspeed(config, trainer)
         return Fit(
             step=trainer.step(),

@@ -114,7 +114,8 @@ def test_every_architecture_gives_the_answers_of_the_stock_model(  # noqa: PLR09
     call: int,
     common: int,
 ) -> None:
-    monkeypatch.setattr(branches, "_CALL_TOKENS", call)
+    monkeypatch.setattr(branches, "_CALL_TOKENS", dict.fromkeys(("cpu", "cuda"), (call,)))
+    monkeypatch.setattr(branches, "_CALL_COST", {4: 0.0})
     monkeypatch.setattr(branches, "_COMMON_SLOTS", common)
     in_two = Mock(wraps=branches._in_two)
     monkeypatch.setattr(branches, "_in_two", in_two)
@@ -124,7 +125,8 @@ def test_every_architecture_gives_the_answers_of_the_stock_model(  # noqa: PLR09
     expected = stock.generate_until(FREE, disable_tqdm=True)
     assert ours.generate_until(FREE, disable_tqdm=True) == expected and any(expected)
     assert ours.branches is not None  # and not because the stock code answered
-    assert in_two.called == (tokens == 24 and DEVICE == "cpu")
+    # A GPU takes them by 16, which are not left of a short window.
+    assert in_two.called == (tokens == 24 and (DEVICE == "cpu" or architecture != "mistral"))
 
 
 def test_a_window_shorter_than_the_prompt_matters(pair: Callable[..., tuple[Any, Any]]) -> None:

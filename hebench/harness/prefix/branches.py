@@ -8,6 +8,7 @@ and without a copy of what they share.
 """
 
 import contextlib
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,15 +28,21 @@ from hebench.harness.prefix.tree import Ints
 _ATTENTION = "hebench_branches"
 _NEEDED = ("attention_mask", "position_ids", "past_key_values", "logits_to_keep")
 _PROBE = 12  # tokens of each of the two branches that are read to try a model
-# Tokens whose attention is one call on a processor: slots that none of them sees are not masked
-# but left out. On an accelerator all are, whose calls cost more than what they compute.
-_CALL_TOKENS = 64
+# Tokens whose attention is one call: slots that none of them sees are not masked but left out. On
+# an accelerator all are, unless fewer save more than their calls take.
+_CALL_TOKENS = {"cpu": (64,), "cuda": (256, 512, 1024, 2048, 4096)}
+# What a call takes there, in multiplications, by bytes of a number: a tenth of a millisecond.
+_CALL_COST = {2: 6e9, 4: 1e9}
 # Slots that all tokens of a pass see, a few shots say, have a call of their own, without a mask and
 # for all tokens together, from this many on.
 _COMMON_SLOTS = 128
 # What it takes for that, since it says how much a call's slots weigh among all. It is not public:
 # where a version of PyTorch has none, nothing is common.
-_FLASH = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
+_WEIGHING: dict[str, Any] = {
+    "cpu": getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None),
+    "cuda": getattr(torch.ops.aten, "_scaled_dot_product_efficient_attention", None),
+}
+_ALIGNED = 16  # numbers of a mask's row by which the latter takes its beginnings
 # Since transformers 4.56, with which a cache says what each layer keeps; Gaudi's has 4.55.
 _SLIDING = getattr(cache_utils, "DynamicSlidingWindowLayer", None)
 
@@ -106,7 +113,7 @@ class Branches:
         masks = self._masks(labels, places)
         attention = None
         if self.folded:
-            calls = {window: self._calls(mask) for window, mask in masks.items()}
+            calls = {window: self._calls(labels, places, window) for window in masks}
             attention = partial(_folded_attention, [calls[window] for window in self.windows])
         return self.forward(tokens, places, masks, self._cache, scored, attention)
 
@@ -188,28 +195,74 @@ class Branches:
             if window is not None:
                 own = torch.from_numpy(places).to(device)[:, None]
                 near = seen & (own - torch.from_numpy(self._places).to(device) < window)
-            mask = added(near, dtype)
-            masks[window] = mask.repeat_interleave(self.groups, dim=0)[None, None]
+            mask = added(torch.nn.functional.pad(near, (0, -len(self) % _ALIGNED)), dtype)
+            masks[window] = mask.repeat_interleave(self.groups, dim=0)[None, None, :, : len(self)]
         return masks
 
-    def _calls(self, mask: Any) -> _Calls:
-        """Return the calls of attention under a mask that is to be added."""
-        if self.device.type != "cpu":
-            return _Calls(common=0, parts=[(slice(None), slice(None))])
-        hidden = mask[0, 0, :: self.groups] != 0  # (new, slots)
+    def _calls(self, labels: Ints, places: Ints, window: int | None) -> _Calls:
+        """Return the calls of attention in which the new tokens see what they see."""
+        kind, new = self.device.type, len(labels)
+        whole = _Calls(common=0, parts=[(slice(None), slice(None))])
+        if kind not in _CALL_TOKENS or not self.empty:
+            return whole
         # The new tokens' own slots stay out: something is left behind for each of them.
-        before = hidden[:, : hidden.shape[1] - len(hidden)].any(dim=0)
-        common = int((before.cumsum(dim=0) == 0).sum())
-        widths = {states.shape[-1] for pair in self.empty for states in pair}
-        if _FLASH is None or common < _COMMON_SLOTS or len(widths) > 1:
+        seen = self._ends[:-new] > labels.max()
+        if window is not None:
+            seen &= places.max() - self._places[:-new] < window
+        common = int(np.logical_and.accumulate(seen).sum())
+        if kind == "cuda":
+            common -= common % _ALIGNED
+        if common < _COMMON_SLOTS or not self._weighs:
             common = 0
-        parts = []
-        for start in range(0, len(hidden), _CALL_TOKENS):
-            stop = min(start + _CALL_TOKENS, len(hidden))
-            seen = (~hidden[start:stop, common:]).any(dim=0).nonzero() + common
-            queries = slice(start * self.groups, stop * self.groups)
-            parts.append((queries, slice(int(seen[0]), int(seen[-1]) + 1)))
-        return _Calls(common=common, parts=parts)
+        found = [
+            _Calls(common=common, parts=list(self._parts(labels, places, window, common, size)))
+            for size in sorted({min(size, new) for size in _CALL_TOKENS[kind]})
+        ]
+        if kind == "cpu":
+            return found[0]
+        return min([whole, *found], key=lambda calls: self._cost(calls, new * self.groups))
+
+    def _parts(
+        self, labels: Ints, places: Ints, window: int | None, common: int, size: int
+    ) -> Iterator[tuple[slice, slice]]:
+        """Yield the queries of `size` tokens each, and the slots behind `common` that they see."""
+        for start in range(0, len(labels), size):
+            part = slice(start, start + size)
+            low, high = labels[part].min(), labels[part].max()
+            seen = (self._labels[common:] <= high) & (self._ends[common:] > low)
+            if window is not None:
+                seen &= places[part].min() - self._places[common:] < window
+            slots = np.flatnonzero(seen) + common
+            first = int(slots[0])
+            if self.device.type == "cuda":
+                first -= first % _ALIGNED
+            stop = min(start + size, len(labels))
+            yield slice(start * self.groups, stop * self.groups), slice(first, int(slots[-1]) + 1)
+
+    def _cost(self, calls: _Calls, rows: int) -> float:
+        """Return what a layer's calls take, in multiplications; rows: of queries."""
+        slots = len(self)
+        pairs = rows * calls.common + sum(
+            len(range(rows)[queries]) * len(range(slots)[seen]) for queries, seen in calls.parts
+        )
+        keys, values = self.empty[0]
+        each = len(keys) * (keys.shape[-1] + values.shape[-1])
+        count = len(calls.parts) + bool(calls.common)
+        call = _CALL_COST.get(keys.element_size(), _CALL_COST[4])
+        return float(pairs * each + count * call)
+
+    @functools.cached_property
+    def _weighs(self) -> bool:
+        """Whether a call of attention can say how much its slots weigh among all."""
+        widths = {states.shape[-1] for pair in self.empty for states in pair}
+        if len(widths) > 1:
+            return False
+        some = self.empty[0][0].new_zeros((1, len(self.empty[0][0]), _ALIGNED, *widths))
+        try:
+            _weighed(some, some, some, None, None)
+        except (RuntimeError, TypeError, AttributeError):  # not on this card, or in this version
+            return False
+        return True
 
     @contextlib.contextmanager
     def _attention(self, attention: Callable[..., Any] | None) -> Iterator[None]:
@@ -318,12 +371,21 @@ def _in_two(
 
     Each side is weighed by its share in the common softmax, as `rows.py` does with its blocks.
     """
-    assert _FLASH is not None, "common slots without what attends to them"
-    common, above = _FLASH(query, keys, values, scale=scaling)
-    found = [_FLASH(q, k, v, attn_mask=mask, scale=scaling) for q, k, v, mask in parts]
+    common, above = _weighed(query, keys, values, None, scaling)
+    found = [_weighed(q, k, v, mask, scaling) for q, k, v, mask in parts]
     own, below = (torch.cat(side, dim=2) for side in zip(*found, strict=True))
     share = (above - below).sigmoid()[..., None]  # in float32 or more: so are the two
     return torch.lerp(own.to(share.dtype), common.to(share.dtype), share).to(query.dtype)
+
+
+def _weighed(query: Any, keys: Any, values: Any, mask: Any, scaling: float | None) -> Any:
+    """Return attention and the logarithm of its scores' sum, which is what its slots weigh."""
+    if query.device.type == "cpu":
+        return _WEIGHING["cpu"](query, keys, values, attn_mask=mask, scale=scaling)
+    if mask is not None:
+        mask = mask.expand(*query.shape[:-1], keys.shape[-2])
+    found = _WEIGHING["cuda"](query, keys, values, mask, True, 0.0, False, scale=scaling)
+    return found[0], found[1][..., : query.shape[-2]]  # there are some more than queries
 
 
 def added(seen: Any, dtype: torch.dtype) -> Any:
