@@ -45,6 +45,7 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
+from hebench.train.allocator import FreedMemory
 from hebench.train.embeddings import initial_rows
 from hebench.train.frozen import final_states
 from hebench.train.passages import batches, drawn, prefix_id
@@ -167,12 +168,14 @@ def refitted_rows(
 
 def _together(table: Tensor, states: Tensor, softcap: float | None) -> Tensor:
     """Return the logit (S,) of all rows together: log of the sum of their exponentials."""
-    return torch.cat(
-        [
-            torch.logsumexp(capped(part.to(table) @ table.T, softcap), 1)
-            for part in tqdm(states.split(_CHUNK), desc="other logits", disable=None)
-        ]
-    )
+    found = torch.empty(len(states), dtype=table.dtype, device=table.device)
+    memory = FreedMemory(kept=not torch.cuda.is_available())
+    with memory:
+        for start in tqdm(range(0, len(states), _CHUNK), desc="other logits", disable=None):
+            part = slice(start, start + _CHUNK)
+            found[part] = capped(states[part].to(table) @ table.T, softcap).logsumexp(1)
+            memory.step_over()
+    return found
 
 
 def capped(logits: Tensor, softcap: float | None) -> Tensor:
@@ -201,12 +204,14 @@ def _descend(
         return _LAST_RATE + (1 - _LAST_RATE) * (1 + math.cos(math.pi * step / len(parts))) / 2
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, share)
-    with torch.enable_grad():
+    memory = FreedMemory(kept=not torch.cuda.is_available())
+    with torch.enable_grad(), memory:
         for part in tqdm(parts, desc="head rows", disable=None):
             optimiser.zero_grad()
             loss(part).backward()
             optimiser.step()
             schedule.step()
+            memory.step_over()
 
 
 def log_shares(first: Tensor, counts: Tensor) -> Tensor:
