@@ -15,7 +15,6 @@ import contextlib
 import ctypes
 import functools
 import time
-from types import TracebackType
 from typing import Any, Self
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # malloc.h
@@ -47,12 +46,7 @@ class FreedMemory:
         self._set(_KEPT)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Give back what is free; no block is put on the heap any more that it has no room for."""
         self._set(_USUAL)
         self._give_back()
