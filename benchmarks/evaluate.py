@@ -23,8 +23,10 @@ harness's batch size varied in turn; tokens read and processor seconds of both, 
 `--random HIDDEN LAYERS` asks a random model of MODEL's architecture and tokenizer in that size
 (2048 24 is that of SmolLM2-1.7B): how fast it is does not depend on what it knows.
 
-Every finished run is written to `--out` at once, and not run again while it stands there. Quote
-ratios of one file only: they come from one machine.
+Every finished run is written to `--out` at once, and not run again while it stands there. With
+`--piece N` the stock side runs N items a process, for sets that take it hours: the pieces' model
+times are added up, and one start to them, the mean of theirs. Quote ratios of one file only: they
+come from one machine.
 """
 
 import argparse
@@ -135,6 +137,8 @@ def measured(side: str, job: dict[str, Any], out: Path) -> None:
     """Run one side in this process and write what it took to `out`/measured.json."""
     found: dict[str, Any] = {}
     limit = ["--limit", str(job["limit"])] if job["limit"] else []
+    if "items" in job:  # a piece
+        limit = ["--samples", json.dumps({job["task"]: list(range(*job["items"]))})]
     with counted(found):
         if side == "ours":
             from hebench.cli import main
@@ -217,7 +221,21 @@ def answers(folder: Path) -> dict[str, Any]:
     items.sort(key=lambda item: item["doc_id"])
     scores = [item["score"] for item in items if item.get("score") is not None]
     responses = [item["resps"] for item in items]
-    return {"score": sum(scores) / max(len(scores), 1), "answers": responses}
+    mean = sum(scores) / max(len(scores), 1)
+    return {"score": mean, "scored": len(scores), "answers": responses}
+
+
+def joined(pieces: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the run that its pieces make: their model times, and one start, the mean of theirs."""
+    pieces = sorted(pieces, key=lambda one: one["job"]["items"])
+    whole = pieces[0] | {"answers": [answer for one in pieces for answer in one["answers"]]}
+    for key in ("model_seconds", "model_cpu_seconds", "tokens", "requests", "scored"):
+        whole[key] = sum(one[key] for one in pieces)
+    starts = [one["seconds"] - one["model_seconds"] for one in pieces]
+    whole["seconds"] = whole["model_seconds"] + sum(starts) / len(starts)
+    whole["peak_mib"] = max(one["peak_mib"] for one in pieces)
+    scores = sum(one["score"] * one["scored"] for one in pieces)
+    return whole | {"score": scores / max(whole["scored"], 1)}
 
 
 def differences(ours: dict[str, Any], stock: dict[str, Any]) -> tuple[float, int, int]:
@@ -345,18 +363,28 @@ def row(ours: dict[str, Any], stock: dict[str, Any]) -> list[str]:
     ]
 
 
+def whole_runs(stock: list[dict[str, Any]], ours: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the stock side's runs of what `ours` was asked, pieces joined where all are there."""
+    same = [one for one in stock if ours["job"].items() <= (one["job"] | {"batch": 0}).items()]
+    whole = [one for one in same if "items" not in one["job"]]
+    pieces: dict[int, list[dict[str, Any]]] = {}
+    for one in same:
+        if "items" in one["job"]:
+            pieces.setdefault(one["job"]["batch"], []).append(one)
+    count = len(ours["answers"])
+    return whole + [
+        joined(some)
+        for some in pieces.values()
+        if sum(len(one["answers"]) for one in some) == count
+    ]
+
+
 def table(runs: list[dict[str, Any]]) -> str:
     """Return the Markdown table of all tasks that both sides have run, with geometric means."""
     rows: list[list[str]] = []
     ratios: dict[str, list[tuple[float, float]]] = {}
     for ours in (one for one in runs if one["side"] == "ours"):
-        key = {k: v for k, v in ours["job"].items() if k != "batch"}
-        stock = [
-            one
-            for one in runs
-            if one["side"] == "stock"
-            and {k: v for k, v in one["job"].items() if k != "batch"} == key
-        ]
+        stock = whole_runs([one for one in runs if one["side"] == "stock"], ours)
         if not stock:
             continue
         best = min(stock, key=lambda one: one["seconds"])
@@ -379,6 +407,20 @@ def table(runs: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def asked(runs: list[dict[str, Any]], side: str, job: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Return the run of a job, from `runs` or else run now and written to `out` with them."""
+    for one in runs:
+        if one["side"] == side and one["job"] == job:
+            return one
+    found = [job["task"], side, *(str(job[key]) for key in ("batch", "items") if job.get(key))]
+    print(*found, file=sys.stderr, flush=True)
+    runs.append(run(side, job))
+    aside = out.with_suffix(".partial")
+    aside.write_text(json.dumps(runs, ensure_ascii=False), encoding="utf-8")
+    aside.replace(out)
+    return runs[-1]
+
+
 def main() -> None:
     """Run what is missing in the file and print the table."""
     if sys.argv[1:2] == ["--measured"]:
@@ -389,6 +431,7 @@ def main() -> None:
     parser.add_argument("--tasks", default=TASKS, help="names, comma-separated; name:split")
     parser.add_argument("--limit", type=int, help="items a task; all without it")
     parser.add_argument("--stock-batch-sizes", default="1,8", help="comma-separated")
+    parser.add_argument("--piece", type=int, help="items of the stock side in one process")
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument(
         "--random", type=int, nargs=2, metavar=("HIDDEN", "LAYERS"), help="a model of that size"
@@ -411,15 +454,13 @@ def main() -> None:
         task, _, split = name.partition(":")
         job = {"model": chosen.model, "task": task, "split": split, "limit": chosen.limit}
         job |= {"dtype": chosen.dtype, "device": chosen.device, "batch": 0}
-        sides = [("ours", 0)] + [("stock", int(n)) for n in chosen.stock_batch_sizes.split(",")]
-        for side, batch in sides:
-            wanted = job | {"batch": batch}
-            if not any(one["side"] == side and one["job"] == wanted for one in runs):
-                print(f"{task} {side} {batch or ''}", file=sys.stderr, flush=True)
-                runs.append(run(side, wanted))
-                aside = chosen.out.with_suffix(".partial")
-                aside.write_text(json.dumps(runs, ensure_ascii=False), encoding="utf-8")
-                aside.replace(chosen.out)
+        ours = asked(runs, "ours", job, chosen.out)
+        for batch in map(int, chosen.stock_batch_sizes.split(",")):
+            count = len(ours["answers"])
+            for start in range(0, count, chosen.piece or count):
+                end = min(start + chosen.piece, count) if chosen.piece else count
+                piece = {"items": [start, end]} if chosen.piece else {}
+                asked(runs, "stock", job | {"batch": batch} | piece, chosen.out)
     print(table(runs))
 
 
