@@ -369,13 +369,16 @@ def test_raters_who_run_out_of_pages_offline_go_on_when_the_connection_is_back(
 
 
 def test_an_error_of_the_server_keeps_the_vote_and_sends_it_again(site: Served, tab: Page) -> None:
-    codes, answered, mended = itertools.cycle([500, 503]), [], []
+    codes = itertools.cycle([500, 503])
+    answered: list[int] = []
+    mended: list[bool] = []
 
     def fail(route: Any) -> None:  # until the rater has been told: the page tries by itself, too
         if mended:
-            return route.continue_()
-        answered.append(next(codes))
-        route.fulfill(status=answered[-1], body="")
+            route.continue_()
+        else:
+            answered.append(next(codes))
+            route.fulfill(status=answered[-1], body="")
 
     tab.route("**/vote", fail)  # before the page is there: one that is may send some past this
     enter(tab, site)
