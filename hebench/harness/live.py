@@ -24,6 +24,7 @@ from hebench.files import sha256_of_json
 from hebench.harness.answers import is_truncated
 from hebench.harness.prefix import PrefixLM
 from hebench.harness.tasks import fingerprint, load_tasks, quiet
+from hebench.train.allocator import as_usual
 
 Sample = dict[str, Any]
 
@@ -151,7 +152,8 @@ def undisturbed(model: Any) -> Iterator[None]:
     """Give back all that training depends on: random numbers, modes, gradients, cache flag.
 
     Within, the model evaluates: no dropout, with its cache, and in the precision of its weights,
-    so without autocast, also not that which accelerate wraps around `forward`.
+    so without autocast, also not that which accelerate wraps around `forward`. Nothing that it
+    frees is kept for training's next step.
     """
     python, numpy, torch_cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
     devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
@@ -165,7 +167,8 @@ def undisturbed(model: Any) -> Iterator[None]:
     model.config.use_cache = True
     try:
         torch.set_autocast_enabled(kind, False)
-        yield
+        with as_usual():
+            yield
     finally:
         torch.set_autocast_enabled(kind, autocast)
         if mixed is not None:

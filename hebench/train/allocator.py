@@ -9,13 +9,19 @@ which is much of a step's time where the arithmetic is fast.
         for batch in batches:
             ...
             memory.step_over()
+
+What comes in the middle of it with blocks of sizes of its own, an evaluation, does without:
+
+    with as_usual():
+        ...
 """
 
 import contextlib
 import ctypes
 import functools
 import time
-from typing import Any, Self
+from collections.abc import Iterator
+from typing import Any, ClassVar, Self
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # malloc.h
 _USUAL = {  # where glibc's own thresholds arrive once a process has freed large blocks
@@ -32,8 +38,10 @@ class FreedMemory:
 
     For a loop whose steps take what the one before gave back. Blocks of other sizes leave gaps
     between them, which would grow for ever: so all that lies free is given back once a minute
-    and at the end. Elsewhere than on glibc nothing changes.
+    and at the end. Elsewhere than on glibc nothing changes. One at a time.
     """
+
+    entered: ClassVar["FreedMemory | None"] = None  # the settings are the process's
 
     def __init__(self, *, kept: bool) -> None:
         """kept: whether to do so at all."""
@@ -44,10 +52,12 @@ class FreedMemory:
         """Begin to keep."""
         self._since = time.perf_counter()
         self._set(_KEPT)
+        FreedMemory.entered = self
         return self
 
     def __exit__(self, *_: object) -> None:
         """Give back what is free; no block is put on the heap any more that it has no room for."""
+        FreedMemory.entered = None
         self._set(_USUAL)
         self._give_back()
 
@@ -65,6 +75,16 @@ class FreedMemory:
     def _give_back(self) -> None:
         if self._kept and (libc := _glibc()):
             libc.malloc_trim(0)
+
+
+@contextlib.contextmanager
+def as_usual() -> Iterator[None]:
+    """Let memory be freed as ever while the body runs, whether a loop around it keeps it or not."""
+    with contextlib.ExitStack() as stack:
+        if memory := FreedMemory.entered:
+            memory.__exit__()
+            stack.callback(memory.__enter__)
+        yield
 
 
 @functools.cache

@@ -50,6 +50,29 @@ with memory:
     print(resident())
 """
 
+# Prints the MiB that a block leaves behind: one of 400 MB within, a larger one beside it.
+ASIDE = """
+import resource
+import torch
+from hebench.train.allocator import FreedMemory, as_usual
+
+def left(size):
+    before = resident()
+    torch.ones(size)
+    return resident() - before
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() // 2**20
+
+torch.ones(1000)
+with FreedMemory(kept=True):
+    print(left(100_000_000))
+    with as_usual():
+        print(left(200_000_000))
+    print(left(100_000_000))
+"""
+
 
 def printed(program: str) -> list[int]:
     command = [sys.executable, "-c", program]
@@ -70,3 +93,9 @@ def test_large_blocks_are_not_cleared_anew_at_each_allocation_within() -> None:
 def test_what_lies_free_is_given_back_now_and_then() -> None:
     gaps, left = printed(GAPS)
     assert left < gaps - 100
+
+
+def test_what_an_evaluation_in_the_middle_frees_is_not_kept() -> None:
+    within, beside, after = printed(ASIDE)
+    assert min(within, after) > 300
+    assert beside < 50
