@@ -51,3 +51,26 @@ def test_a_side_that_ends_well_is_measured(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("hebench.cli.main", ends)
     evaluate.measured("ours", JOB, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["measured.json"]
+
+
+def test_pieces_make_a_run_once_all_are_there_and_their_start_counts_once() -> None:
+    def piece(first: int, last: int, seconds: float, score: float) -> dict[str, Any]:
+        taken = dict.fromkeys(("model_seconds", "model_cpu_seconds", "tokens", "requests"), seconds)
+        return taken | {
+            "side": "stock",
+            "job": JOB | {"batch": 8, "items": [first, last]},
+            "seconds": seconds + 10,
+            "scored": last - first,
+            "score": score,
+            "peak_mib": 100 * seconds,
+            "answers": [[f"item {number}"] for number in range(first, last)],
+        }
+
+    ours = {"side": "ours", "job": JOB, "answers": [[]] * 5}
+    pieces = [piece(3, 5, 2.0, 0.5), piece(0, 3, 4.0, 1.0)]
+    assert evaluate.whole_runs(pieces[:1], ours) == []
+    assert evaluate.whole_runs(pieces, ours | {"job": JOB | {"split": "validation"}}) == []
+    (whole,) = evaluate.whole_runs(pieces, ours)
+    assert (whole["seconds"], whole["tokens"], whole["peak_mib"]) == (16.0, 6.0, 400.0)
+    assert whole["score"] == pytest.approx(4 / 5)
+    assert whole["answers"] == [[f"item {number}"] for number in range(5)]
