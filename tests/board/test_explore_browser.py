@@ -127,7 +127,7 @@ def test_a_search_computes_the_tests_on_the_items_it_leaves(
     (row,) = rows(tab)
     assert numbers(row[1]) == [one.n, one.clusters]
     assert numbers(row[4])[0] == pytest.approx(100 * one.difference, abs=0.051)
-    assert "q=" in tab.url
+    expect(tab).to_have_url(re.compile("q="))
 
 
 def test_only_differing_items_leave_none_equal(site: Path, tab: Page) -> None:
@@ -141,9 +141,9 @@ def test_the_view_is_in_the_address_and_survives_the_language_switch(site: Path,
     opened(site, tab, "he/compare.html#models=model-c,model-a,model-b&columns=hebench_mini_nli")
     before = [[numbers(cell) for cell in row[1:-1]] for row in rows(tab, 1)]
     tab.locator("a.language").click()
+    expect(tab).to_have_url(re.compile("/en/"))
     tab.wait_for_load_state("networkidle")
-    assert "/en/" in tab.url
-    assert tab.locator("table.pair").count() == 2, "each against the reference"
+    expect(tab.locator("table.pair"), "each against the reference").to_have_count(2)
     assert [[numbers(cell) for cell in row[1:-1]] for row in rows(tab, 1)] == before
     assert tab.locator("#chosen input:checked").get_attribute("value") == "model-c"
     assert "Means on the same items" in tab.locator("#result").inner_text()
@@ -159,7 +159,7 @@ def test_models_are_chosen_swapped_and_dropped(site: Path, tab: Page) -> None:
     assert tab.evaluate("document.activeElement.value") == "model-b", "focus stays"
     tab.locator("#chosen button[value=model-a]").click()
     expect(tab.locator("table.pair")).to_have_count(1)
-    assert "models=model-b%2Cbaseline-random" in tab.url
+    expect(tab).to_have_url(re.compile("models=model-b%2Cbaseline-random"))
 
 
 def test_tracks_do_not_mix(site: Path, tab: Page) -> None:
@@ -170,7 +170,7 @@ def test_tracks_do_not_mix(site: Path, tab: Page) -> None:
     ]
     tab.get_by_role("link", name="Base models").click()
     expect(tab.locator("#result h2").first).to_contain_text("Model")
-    assert not tab.locator("[data-track=chat]").is_visible()
+    expect(tab.locator("[data-track=chat]")).to_be_hidden()
 
 
 def test_an_address_with_nonsense_shows_a_comparison(site: Path, tab: Page) -> None:
@@ -179,7 +179,7 @@ def test_an_address_with_nonsense_shows_a_comparison(site: Path, tab: Page) -> N
         tab,
         "en/compare.html#models=../../x,<b>,toString,model-a&columns=zzz&cluster=-4&q=%F0",
     )
-    assert tab.locator("#chosen li").count() == 2
+    expect(tab.locator("#chosen li")).to_have_count(2)
 
 
 def test_items_that_one_got_and_the_other_missed_are_found(
@@ -187,13 +187,13 @@ def test_items_that_one_got_and_the_other_missed_are_found(
 ) -> None:
     opened(site, tab, "he/compare.html#models=model-a,model-b&columns=hebench_mini_nli")
     tab.locator("table.pair tbody a").first.click()
-    tab.wait_for_load_state("networkidle")
     column = made.board.columns["hebench_mini_nli"]
     better = column.scores["model-a"] > column.scores["model-b"]
     expect(tab.locator("#found li")).to_have_count(int(better.sum()))
     ids = tab.locator("#found a").evaluate_all("list => list.map(link => link.textContent)")
     assert ids == [item for item, hit in zip(column.items, better, strict=True) if hit]
-    tab.locator("#found a").last.click()
+    with tab.expect_navigation():
+        tab.locator("#found a").last.click()
     anchor = tab.url.partition("#")[2]
     assert tab.locator(f"#{anchor} h2").inner_text() == ids[-1]
 
@@ -223,7 +223,7 @@ def test_items_are_sorted_by_difficulty(site: Path, tab: Page, made: Site) -> No
     assert tab.locator("#found a").first.inner_text() == column.items[int(mean.argmin())]
     tab.locator("#sort").select_option("easy")
     expect(tab.locator("#found a").first).to_have_text(column.items[int(mean.argmax())])
-    assert "sort=easy" in tab.url
+    expect(tab).to_have_url(re.compile("sort=easy"))
 
 
 def test_a_search_in_hebrew_minds_neither_points_nor_marks(site: Path, tab: Page) -> None:

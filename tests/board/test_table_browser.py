@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,7 @@ def test_rows_are_sorted_by_numbers_with_the_missing_last(table: Page) -> None:
         sized = ["model-d", "model-c", "model-b", "run-x-s0-300", "model-a"]
         assert found[:5] == (sized if direction == "descending" else sized[::-1])
         assert found[5:] == ["hostile", "baseline-random"]
-    assert table.url.endswith("#base&sort=size&dir=a")
+    expect(table).to_have_url(re.compile("#base&sort=size&dir=a$"))
 
 
 def test_each_filter_says_how_many_rows_it_hides(table: Page) -> None:
@@ -114,7 +115,7 @@ def test_a_link_shows_exactly_this_view_in_both_languages(table: Page, site: Pat
     before = names(table)
     assert before == ["model-a", "model-b", "model-c", "model-d"]
     table.locator("a.language").click()
-    assert table.url == (site / "he" / "index.html").as_uri() + state
+    expect(table).to_have_url((site / "he" / "index.html").as_uri() + state)
     expect(table.locator("#base td.mean[data-v]").first).to_be_attached()
     assert names(table) == before
     assert table.locator("#base [name=q]").input_value() == "model"
@@ -123,10 +124,11 @@ def test_a_link_shows_exactly_this_view_in_both_languages(table: Page, site: Pat
 def test_one_track_is_shown_at_a_time(table: Page) -> None:
     assert table.locator(".track:visible").count() == 1
     table.get_by_role("link", name="Chat models").click()
-    assert table.locator("#chat").is_visible() and not table.locator("#base").is_visible()
-    assert table.locator(".tabs [aria-current]").get_attribute("href") == "#chat"
+    expect(table.locator("#chat")).to_be_visible()
+    expect(table.locator("#base")).to_be_hidden()
+    expect(table.locator(".tabs [aria-current]")).to_have_attribute("href", "#chat")
     table.go_back()
-    assert table.locator("#base").is_visible()
+    expect(table.locator("#base")).to_be_visible()
 
 
 @pytest.mark.parametrize(

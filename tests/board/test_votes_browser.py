@@ -1,11 +1,12 @@
 """The page of votes in a real Chromium: accessible, no wider than a phone, numbers in order."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from hebench.board.build import build_site
 from tests.board.made import made_board
@@ -75,5 +76,8 @@ def test_numbers_read_from_left_to_right_in_both_languages(page: Page) -> None:
 def test_the_navigation_leads_to_the_votes_and_the_language_switch_keeps_them(page: Page) -> None:
     link = page.locator("nav [aria-current=page]").first
     assert (link.get_attribute("href") or "").endswith("votes.html")
+    before = page.url
     page.locator("[data-keep-state]").click()
-    assert page.url.endswith("votes.html") and page.locator("section[id]").count() == 2
+    expect(page).not_to_have_url(before)
+    expect(page).to_have_url(re.compile("votes.html$"))
+    expect(page.locator("section[id]")).to_have_count(2)
