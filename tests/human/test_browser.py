@@ -284,7 +284,7 @@ def test_the_owner_watches_closes_and_downloads(
     context.clear_cookies()
     enter(tab, site, "owner")
     assert "מודל 1" in tab.locator("main").inner_text()
-    tab.get_by_role("button", name="סגירת המחקר").click()
+    follow(tab, tab.get_by_role("button", name="סגירת המחקר"))
     with tab.expect_download() as waiting:
         tab.get_by_role("link", name="הצבעות ללוח התוצאות").click()
     lines = Path(waiting.value.path()).read_text(encoding="utf-8").splitlines()
@@ -307,7 +307,7 @@ def test_votes_end_as_a_ranking_on_the_board_pairs_for_training_and_evidence(
             expect(tab.locator("#notice")).to_be_hidden()
         context.clear_cookies()
         enter(tab, site, "owner")
-        tab.get_by_role("button", name="סגירת המחקר").click()
+        follow(tab, tab.get_by_role("button", name="סגירת המחקר"))
         for one in exclusions(site.database, site.study.name):  # no one reads so fast
             lift(site.database, site.study.name, one.id, by="owner")
         board = made_board(tmp_path / "leaderboard")
@@ -660,7 +660,7 @@ def test_a_draft_survives_looking_elsewhere_and_goes_with_its_rater(
         assert filled(tab) == before and len(drafts(tab)) == 1
 
         tab.goto(site.address + "/data")
-        tab.get_by_role("button", name="יציאה").click()
+        follow(tab, tab.get_by_role("button", name="יציאה"))
         tab.wait_for_load_state("networkidle")
         assert drafts(tab) == []
         tab.goto(link)  # the same rater, the same page, and nothing on it
