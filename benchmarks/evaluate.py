@@ -43,6 +43,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hebench.files import write_atomically
+
 TASKS = (
     "hebench_mini_sentiment,hebench_mini_nli,hebench_mini_winograd,hebench_mini_trivia,"
     "hebench_mini_grammar,hebench_mini_qa,hebench_mini_translation_en_he,"
@@ -415,9 +417,7 @@ def asked(runs: list[dict[str, Any]], side: str, job: dict[str, Any], out: Path)
     found = [job["task"], side, *(str(job[key]) for key in ("batch", "items") if job.get(key))]
     print(*found, file=sys.stderr, flush=True)
     runs.append(run(side, job))
-    aside = out.with_suffix(".partial")
-    aside.write_text(json.dumps(runs, ensure_ascii=False), encoding="utf-8")
-    aside.replace(out)
+    write_atomically(out, json.dumps(runs, ensure_ascii=False))
     return runs[-1]
 
 

@@ -26,16 +26,20 @@ with FreedMemory(kept=True):
     print(faults())
 """
 
-# A gap in front of each block that stays, which the next, larger one does not fit. Prints how
-# many MiB the process has then, and after a step that a minute has passed before.
-GAPS = """
+# MiB that the process has.
+RESIDENT = """
 import resource
-import torch
-from hebench.train import allocator
 
 def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * resource.getpagesize() // 2**20
+"""
+
+# A gap in front of each block that stays, which the next, larger one does not fit. Prints how
+# many MiB the process has then, and after a step that a minute has passed before.
+GAPS = f"""{RESIDENT}
+import torch
+from hebench.train import allocator
 
 memory, kept = allocator.FreedMemory(kept=True), []
 with memory:
@@ -51,8 +55,7 @@ with memory:
 """
 
 # Prints the MiB that a block leaves behind: one of 400 MB within, a larger one beside it.
-ASIDE = """
-import resource
+ASIDE = f"""{RESIDENT}
 import torch
 from hebench.train.allocator import FreedMemory, as_usual
 
@@ -60,10 +63,6 @@ def left(size):
     before = resident()
     torch.ones(size)
     return resident() - before
-
-def resident():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize() // 2**20
 
 torch.ones(1000)
 with FreedMemory(kept=True):
