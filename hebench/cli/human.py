@@ -61,6 +61,8 @@ def check(study: Annotated[Path, typer.Argument(help="A study's YAML file.")]) -
         print(f"{len(material.left_out)} items left out: a model has no answer to them")
     if material.masked:
         print(f"{material.masked} answers name a model; raters see the name masked")
+    if material.unmasked:
+        print(f"not masked in answers, since too short: {', '.join(material.unmasked)}")
     unit = "pair of models" if loaded.paired else "model"
     print(
         f"plan: {plan.seats} raters, {plan.votes} votes on {plan.questions} questions "

@@ -89,6 +89,7 @@ class Person:
     study: str
     role: Role
     consented: str  # version of the consent text
+    shared: bool  # came in by a link for several people: once signed out, there is no way back
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +167,8 @@ def revoke(database: Database, study: str, invite_id: int) -> None:
 def enter(database: Database, token: str, *, consent: str) -> Entry:
     """Return a session for a link, made for a person who agreed to version `consent`.
 
-    A personal link leads to the same rater on every device. Raises AccessDenied.
+    A personal link leads to the same rater on every device, a shared one makes a new rater each
+    time. Raises AccessDenied.
     """
     with database.begin() as connection:
         now = database.clock()
@@ -184,7 +186,7 @@ def enter(database: Database, token: str, *, consent: str) -> Entry:
             {"rater": rater.id, "token_sha256": fingerprint(session), "started": now},
         )
         _prune_sessions(connection, rater.id)
-        return Entry(session=session, person=_person(rater, link.name))
+        return Entry(session=session, person=_person(rater, link))
 
 
 def _known(connection: Connection, link: Any) -> Any:
@@ -240,7 +242,7 @@ def person(database: Database, session: str) -> Person:
     with database.read() as connection:
         row = connection.execute(
             select(raters, schema.studies.c.name, schema.invites.c.revoked)
-            .add_columns(schema.invites.c.expires)
+            .add_columns(schema.invites.c.expires, schema.invites.c.people)
             .join_from(sessions, raters, sessions.c.rater == raters.c.id)
             .join(schema.invites, raters.c.invite == schema.invites.c.id)
             .join(schema.studies, raters.c.study == schema.studies.c.id)
@@ -249,7 +251,7 @@ def person(database: Database, session: str) -> Person:
     if row is None:
         raise AccessDenied("signed_out")
     _check_open(row, database.clock())
-    return _person(row, row.name)
+    return _person(row, row)
 
 
 def leave(database: Database, session: str) -> None:
@@ -390,11 +392,12 @@ def _invite_state(row: Any) -> InviteState:
     )
 
 
-def _person(row: Any, study: str) -> Person:
+def _person(rater: Any, link: Any) -> Person:
     return Person(
-        rater=row.id,
-        pseudonym=row.pseudonym,
-        study=study,
-        role=row.role,
-        consented=row.consent,
+        rater=rater.id,
+        pseudonym=rater.pseudonym,
+        study=link.name,
+        role=rater.role,
+        consented=rater.consent,
+        shared=link.people > 1,
     )

@@ -19,7 +19,7 @@ from hebench.human.collected import Collected, CollectedVote, collected
 from hebench.human.database import Database
 from hebench.human.publish import new_code
 from hebench.human.quality import alike
-from hebench.human.visit import Visit, assignments_of, visited
+from hebench.human.visit import Visit, assignments_of, visited, with_another
 
 KIND = "adjudication"
 
@@ -43,6 +43,7 @@ def _differ(votes: Iterable[CollectedVote]) -> bool:
 def claim_disputed(database: Database, rater: int) -> Claimed:
     """Give an adjudicator the next question to settle, the one held already first.
 
+    One that was held for too long and has gone to another adjudicator is not given again.
     Raises AccessDenied for somebody who is no adjudicator.
     """
     with database.begin() as connection:
@@ -62,7 +63,7 @@ def claim_disputed(database: Database, rater: int) -> Claimed:
             return Claimed(status="closed", assignments=(), progress=progress)
         held = connection.execute(
             update(slots)
-            .where(mine, slots.c.answered.is_(None))
+            .where(mine, slots.c.answered.is_(None), ~with_another(visit))
             .values(leased_until=visit.lease_ends)
             .returning(slots.c.id)
         ).scalars()

@@ -107,14 +107,16 @@ def _in_words(reasons: Sequence[tuple[str, int]]) -> str:
 
 def _how(study: Study) -> list[str]:
     plan = study.plan
+    review = study.type == "review"
+    shown = "Texts were shown as they are" if review else "Models' names were masked in the texts"
     return [
         "## How",
         "",
         f"{_TYPES[study.type].capitalize()}. Planned: {plan.raters} raters with "
         f"{plan.votes_each} votes each; {_percent(plan.overlap_share)} of the questions asked of "
         f"{plan.overlap} raters; in each seat {plan.repeats} hidden repeats, {plan.gold} gold "
-        f"questions and {plan.attention} attention checks. Seed {study.seed}. Models' names were "
-        "masked in the texts; sides and order were balanced for each rater.",
+        f"questions and {plan.attention} attention checks. Seed {study.seed}. {shown}; sides and "
+        "order were balanced for each rater.",
     ]
 
 

@@ -5,6 +5,7 @@
     3
 
 A mask is a number that depends on the study's secret and says nothing about names or strengths.
+Nor do the places of models: where no number orders them, their masks do, and not the alphabet.
 A server keeps the numbers until something that they stand on changes: at 10,000 votes they take
 most of a second.
 """
@@ -68,17 +69,19 @@ class Latest:
         self._stamp: Any = None
         self._numbers: tuple[Collected, StudyResults] | None = None
 
-    def numbers(self, database: Database, study: str) -> tuple[Collected, StudyResults]:
+    def numbers(self, database: Database, study: str, key: bytes) -> tuple[Collected, StudyResults]:
         """Return what is collected and what it says, worked out anew only if it has changed.
 
-        `now` of what is collected, and when raters were last seen, may be older.
+        key: of the masks, by which models are ordered where no number does. `now` of what is
+        collected, and when raters were last seen, may be older.
         """
         with self._lock:
             # Taken first: what comes in between makes the numbers newer than their stamp.
             stamp = _stamp(database, study)
             if self._numbers is None or stamp != self._stamp:
                 found = collected(database, study)
-                self._stamp, self._numbers = stamp, (found, study_results(found))
+                order = masks(found.study.models, key).__getitem__
+                self._stamp, self._numbers = stamp, (found, study_results(found, order=order))
             return self._numbers
 
 
@@ -117,7 +120,7 @@ def dashboard(
     latest: numbers to use again if nothing has changed.
     """
     state = study_state(database, study)
-    found, results = (latest or Latest()).numbers(database, study)
+    found, results = (latest or Latest()).numbers(database, study, key)
     return Dashboard(
         state=state,
         found=found,

@@ -24,11 +24,12 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from alembic.util.exc import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from hebench.errors import ConfigError, DataError, one_line
+from hebench.files import expanded
 
 BUSY_SECONDS = 30  # a writer waits so long for the others
 _MIGRATING = 8_113_003  # key of PostgreSQL's advisory lock
@@ -112,8 +113,9 @@ def open_database(url: str, *, clock: Callable[[], float] = time.time) -> Databa
     """Return a database with the newest schema.
 
     url: a path or `sqlite:///path`, or `postgresql://user@host/name`. clock: seconds since 1970.
-    Raises ConfigError for another kind of URL or one that does not answer, DataError for a
-    database that a newer hebench made.
+    Raises ConfigError for another kind of URL, a file that is no database, a server that does not
+    answer or lets nothing be made, and PostgreSQL without its driver; DataError for a database
+    that a newer hebench made.
     """
     engine = _engine(url)
     queue = None
@@ -129,10 +131,12 @@ def open_database(url: str, *, clock: Callable[[], float] = time.time) -> Databa
     database = Database(engine=engine, clock=clock, queue=queue)
     try:
         _migrate(database)
-    except OperationalError as error:
+    except DBAPIError as error:
         database.close()
         shown = engine.url.render_as_string(hide_password=True)
-        raise ConfigError(f"cannot open {shown}: {one_line(error.orig)}") from error
+        raise ConfigError(
+            f"cannot open {shown}: {one_line(error.orig)}; mend that, or name another database"
+        ) from error
     except CommandError as error:
         database.close()
         raise DataError(
@@ -146,16 +150,18 @@ def _engine(url: str) -> Engine:
         url = f"sqlite:///{url}"
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise ConfigError(f"expected a database's path or URL, found {one_line(error)}") from error
+    except (ArgumentError, ValueError) as error:  # the latter: a port that is no number
+        # What was found is not shown: it may hold a password.
+        raise ConfigError(
+            "expected a database's path, or a URL such as postgresql://user@host:5432/name, found "
+            "a URL of another form"
+        ) from error
     kind = parsed.get_backend_name()
     if kind == "postgresql":
-        # No pool_pre_ping: one more round trip a vote; a lost connection is an error the browser
-        # repeats after, and the pool then starts anew.
-        return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_size=10)
+        return _postgres_engine(parsed)
     if kind != "sqlite" or not parsed.database or parsed.database == ":memory:":
         raise ConfigError(f"expected a SQLite file or a postgresql:// URL, found {kind}")
-    path = str(Path(parsed.database).expanduser())
+    path = str(expanded(parsed.database))
     engine = create_engine(
         parsed.set(drivername="sqlite+pysqlite", database=path),
         poolclass=QueuePool,
@@ -165,6 +171,17 @@ def _engine(url: str) -> Engine:
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_immediate)
     return engine
+
+
+def _postgres_engine(url: URL) -> Engine:
+    try:
+        # No pool_pre_ping: one more round trip a vote; a lost connection is an error the browser
+        # repeats after, and the pool then starts anew.
+        return create_engine(url.set(drivername="postgresql+psycopg"), pool_size=10)
+    except ImportError as error:
+        raise ConfigError(
+            "a postgresql:// URL needs psycopg: pip install 'hebench[postgres]'"
+        ) from error
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

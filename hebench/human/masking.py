@@ -24,7 +24,8 @@ COMMON = (
     "Phi-4", "Hugging Face", "צ׳אט ג׳י פי טי", "צ׳אטג׳יפיטי", "אופן איי איי", "אנתרופיק",
 )  # fmt: skip
 _UNSTORABLE = re.compile("[\ud800-\udfff]")
-_SHORTEST = 3  # characters: a model named "b" would mask letters
+_DASHES = "\u2010-\u2013-"  # as a class of a pattern: hyphens, the figure dash, the en dash, -
+_SEPARATOR = rf"[\s_.־{_DASHES}]"
 
 
 def storable(text: str) -> str:
@@ -35,11 +36,20 @@ def storable(text: str) -> str:
     return _UNSTORABLE.sub("\ufffd", text.replace("\0", "␀"))
 
 
+def is_maskable(name: str) -> bool:
+    """Return whether a name is more than a letter or a short word: o1 is, b and go are not."""
+    name = name.strip()
+    return len(name) > 2 or (len(name) == 2 and any(char.isdigit() for char in name))
+
+
 def mask(text: str, source: str, *, names: Iterable[str]) -> tuple[str, bool]:
-    """Return `text` with the study's names and the common ones masked, and whether any was."""
+    """Return `text` with the study's names and the common ones masked, and whether any was.
+
+    Names that `is_maskable` refuses are left alone.
+    """
     found = {
         match.group("name")
-        for match in _pattern(tuple(names)).finditer(text)
+        for match in _pattern(tuple(filter(is_maskable, names))).finditer(text)
         if not _pattern((match.group("name"),), common=False).search(source)
     }
     if not found:
@@ -55,16 +65,15 @@ def _pattern(names: tuple[str, ...], *, common: bool = True) -> re.Pattern[str]:
     """
     wanted = {name.strip() for name in (*names, *(COMMON if common else ()))}
     bodies = []
-    for name in sorted((name for name in wanted if len(name) >= _SHORTEST), key=len, reverse=True):
-        parts = [re.escape(part) for part in re.split(r"[\s_.־-]+", name) if part]
-        bodies.append(r"[\s_.־-]?".join(parts).replace("׳", "[׳'’]"))
-    if not bodies:
-        return re.compile(r"(?P<prefix>)(?P<name>(?!))")
+    for name in sorted(wanted, key=len, reverse=True):
+        parts = [re.escape(part) for part in re.split(f"{_SEPARATOR}+", name) if part]
+        bodies.append(f"{_SEPARATOR}?".join(parts).replace("׳", "[׳'’]"))
     return re.compile(
         r"(?<![A-Za-z0-9\u05d0-\u05ea])(?P<prefix>[ושהכלבמ]{0,3})"
         rf"(?P<name>{'|'.join(bodies)})"
         # A version after it: GPT-4.1-mini, SmolLM2-135M-Instruct.
-        r"(?:[-_.]?\d(?:[A-Za-z0-9._-]*[A-Za-z0-9])?|-[A-Za-z][A-Za-z0-9._-]*[A-Za-z0-9])?"
+        rf"(?:[_.{_DASHES}]?\d(?:[A-Za-z0-9._{_DASHES}]*[A-Za-z0-9])?"
+        rf"|[{_DASHES}][A-Za-z][A-Za-z0-9._{_DASHES}]*[A-Za-z0-9])?"
         r"(?![A-Za-z0-9\u05d0-\u05ea])",
         re.IGNORECASE,
     )

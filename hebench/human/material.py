@@ -23,7 +23,7 @@ from typing import Any
 from hebench.errors import DataError, one_line
 from hebench.files import read_jsonl
 from hebench.human.ballot import check_expected
-from hebench.human.masking import mask, storable
+from hebench.human.masking import is_maskable, mask, storable
 from hebench.human.study import Study
 
 MAX_TEXT = 200_000  # characters of one text
@@ -36,7 +36,7 @@ class Answer:
 
     model: str
     text: str
-    shown: str  # with model names masked
+    shown: str  # with model names masked, but in a review
     masked: bool
 
 
@@ -69,6 +69,7 @@ class Material:
     items: tuple[Item, ...]
     checks: tuple[Check, ...]
     left_out: dict[str, tuple[str, ...]]  # item -> models that have no answer to it
+    unmasked: tuple[str, ...] = ()  # models' names too short to be masked
 
     @property
     def masked(self) -> int:
@@ -89,14 +90,10 @@ class _Row:
 def read_material(study: Study) -> Material:
     """Return the texts of a study: the items that every model answered, in a stable order.
 
-    Raises DataError, with file and line, for a damaged file, an item that comes twice or whose
-    source differs between models, and where no item has all answers.
+    In a review nothing is masked: its texts are what it keeps or corrects. Raises DataError, with
+    file and line, for a damaged file, an item that comes twice or whose source differs between
+    models, and where no item has all answers.
     """
-    names = tuple(
-        name
-        for key, source in study.models.items()
-        for name in ((key,) if source.names is None else source.names)
-    )
     rows: dict[str, dict[str, _Row]] = defaultdict(dict)
     for model, source in study.models.items():
         for row, where in _answers(study, source.answers):
@@ -115,6 +112,7 @@ def read_material(study: Study) -> Material:
             f"{study.name}: expected items that all of {', '.join(study.models)} answered, found "
             "none; check the item ids"
         )
+    names = None if study.type == "review" else _names(study)
     return Material(
         items=tuple(_item(name, complete[name], names) for name in sorted(complete)),
         checks=tuple(_checks(study)),
@@ -123,14 +121,27 @@ def read_material(study: Study) -> Material:
             for item, found in sorted(rows.items())
             if item not in complete
         },
+        unmasked=tuple(name for name in names or () if not is_maskable(name)),
     )
 
 
-def _item(name: str, rows: dict[str, _Row], names: tuple[str, ...]) -> Item:
+def _names(study: Study) -> tuple[str, ...]:
+    """Return what the models may call themselves."""
+    return tuple(
+        name
+        for key, source in study.models.items()
+        for name in ((key,) if source.names is None else source.names)
+    )
+
+
+def _item(name: str, rows: dict[str, _Row], names: tuple[str, ...] | None) -> Item:
+    """Return an item. names: to mask in the answers; None: not even the common ones are."""
     first = next(iter(rows.values()))
     answers = {}
     for model, row in rows.items():
-        shown, masked = mask(row.answer, first.source, names=names)
+        shown, masked = row.answer, False
+        if names is not None:
+            shown, masked = mask(row.answer, first.source, names=names)
         answers[model] = Answer(model=model, text=row.answer, shown=shown, masked=masked)
     return Item(
         name=name,

@@ -201,7 +201,8 @@ def download(
     if study_state(site.database, site.study.name).state == "open":
         return page(request, "error.html", status=409, key="error.open", path="/owner")
     export.settle(site.database, site.study.name)
-    filename = f"{site.study.name}.{name}"
+    # The board takes a file of votes that is named as its study is.
+    filename = f"{site.study.name}.{name.removeprefix('votes.')}"
     return Response(
         _exported(request, name),
         media_type=f"{EXPORTS[name]}; charset=utf-8",

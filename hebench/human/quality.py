@@ -23,6 +23,7 @@ from hebench.human.collected import Collected, CollectedVote, collected
 from hebench.human.database import Database
 from hebench.human.masking import storable
 from hebench.human.publish import study_row
+from hebench.human.store import LATE
 from hebench.human.study import SLUG, Quality
 
 RULES = {
@@ -75,10 +76,15 @@ def minimum_seconds(quality: Quality, characters: int) -> float:
 
 
 def rater_checks(found: Collected) -> tuple[RaterCheck, ...]:
-    """Return how each rater who voted did, in order of appearance."""
-    by_rater: dict[str, list[CollectedVote]] = defaultdict(list)
+    """Return how each rater who voted did, in order of appearance.
+
+    Votes that came too late say nothing for or against their rater, or a closed study's numbers
+    would change.
+    """
+    by_rater: dict[str, list[CollectedVote]] = {vote.rater: [] for vote in found.votes}
     for vote in found.votes:
-        by_rater[vote.rater].append(vote)
+        if not {*LATE} & {*vote.excluded}:
+            by_rater[vote.rater].append(vote)
     return tuple(_checked(rater, votes, found.study.quality) for rater, votes in by_rater.items())
 
 

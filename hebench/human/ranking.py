@@ -14,6 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from hebench.human.collected import CollectedVote
+from hebench.human.values import Order
 from hebench.stats.ballots import OUTCOMES, UNJUDGED, tally
 from hebench.stats.davidson import expected_share
 from hebench.stats.vote_plan import Needed, votes_needed
@@ -88,16 +89,18 @@ def rank(
     dimension: str | None = None,
     clustered: bool = True,
     level: float = 0.95,
+    order: Order = str,
 ) -> Ranking | None:
     """Return the ranking of votes on pairs, None if none of them was judged.
 
     dimension: rank by the answers on that axis. clustered: False takes every vote as
     independent, which promises too much; it is there to be shown beside the honest interval.
+    order: of models that are level.
     """
     words = [_word(vote, dimension) for vote in votes]
     if all(OUTCOMES[word] == UNJUDGED for word in words):
         return None
-    models = tuple(sorted({model for vote in votes for model in vote.models}))
+    models = tuple(sorted({model for vote in votes for model in vote.models}, key=order))
     place = {model: number for number, model in enumerate(models)}
     first, second = ([place[vote.shown[side]] for vote in votes] for side in (0, 1))
     counts = tally(first, second, words, models=len(models))

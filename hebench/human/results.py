@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from hebench.human.collected import Collected, CollectedVote
 from hebench.human.ranking import Ranking, rank
@@ -19,6 +20,7 @@ from hebench.human.raters import RaterRow, rater_rows
 from hebench.human.store import LATE
 from hebench.human.study import Axis, Study
 from hebench.human.values import (
+    Order,
     Value,
     accepted,
     by_model,
@@ -130,23 +132,27 @@ class StudyResults:
     stop: StopState
 
 
-def study_results(found: Collected, *, level: float = 0.95, seed: int = 0) -> StudyResults:
+def study_results(
+    found: Collected, *, level: float = 0.95, seed: int = 0, order: Order = str
+) -> StudyResults:
     """Return the numbers of a study as it stands.
 
-    level: of all intervals. seed: of the bootstrap of agreement.
+    level: of all intervals. seed: of the bootstrap of agreement. order: of models where no number
+    orders them; the alphabet's would tell masked models by their places.
     """
     study, counted, every = found.study, found.counted(), found.every()
     some_excluded = len(counted) < len(every)
     values = values_of(study)
-    ranking = rank(counted, level=level) if study.paired else None
+    ranked = partial(rank, level=level, order=order)
+    ranking = ranked(counted) if study.paired else None
     likert = study.type == "likert"
-    axes = _axes(study, counted, level) if likert else ()
+    axes = _axes(study, counted, level, order) if likert else ()
     metric: Metric = "nominal" if study.type in ("spans", "review") else "ordinal"
     tables = {name: ratings(counted, value) for name, value in values.items()}
     paired_all = study.paired and some_excluded
     return StudyResults(
         counts=_counts(found),
-        coverage=_coverage(found),
+        coverage=_coverage(found, order),
         agreement={
             name: krippendorff(table, metric, level=level, seed=seed)
             for name, table in tables.items()
@@ -155,17 +161,15 @@ def study_results(found: Collected, *, level: float = 0.95, seed: int = 0) -> St
             name: gwet_ac1(table, categories(study, name)) for name, table in tables.items()
         },
         ranking=ranking,
-        ranking_all=rank(every, level=level) if paired_all else None,
-        ranking_unclustered=rank(counted, clustered=False, level=level) if study.paired else None,
+        ranking_all=ranked(every) if paired_all else None,
+        ranking_unclustered=ranked(counted, clustered=False) if study.paired else None,
         dimensions={
-            axis.name: rank(counted, dimension=axis.name, level=level)
-            for axis in study.axes
-            if study.paired
+            axis.name: ranked(counted, dimension=axis.name) for axis in study.axes if study.paired
         },
         axes=axes,
-        axes_all=_axes(study, every, level) if likert and some_excluded else (),
-        marked=_shares(counted, marked, level) if study.type == "spans" else (),
-        accepted=_shares(counted, accepted, level) if study.type == "review" else (),
+        axes_all=_axes(study, every, level, order) if likert and some_excluded else (),
+        marked=_shares(counted, marked, level, order) if study.type == "spans" else (),
+        accepted=_shares(counted, accepted, level, order) if study.type == "review" else (),
         raters=rater_rows(found),
         stop=_stop(found, ranking, axes),
     )
@@ -192,13 +196,13 @@ def _counts(found: Collected) -> Counts:
     )
 
 
-def _coverage(found: Collected) -> Coverage:
+def _coverage(found: Collected, order: Order) -> Coverage:
     votes = Counter(vote.task.id for vote in found.counted())
     tasks = [task for task in found.tasks if task.kind == "main"]
     planned: Counter[tuple[str, ...]] = Counter()
     given: Counter[tuple[str, ...]] = Counter()
     for task in tasks:
-        models = tuple(sorted(task.models))
+        models = tuple(sorted(task.models, key=order))
         planned[models] += task.planned
         given[models] += votes[task.id]
     return Coverage(
@@ -207,7 +211,7 @@ def _coverage(found: Collected) -> Coverage:
         complete=sum(votes[task.id] >= task.planned for task in tasks),
         pairs=tuple(
             PairCount(models=models, planned=count, votes=given[models])
-            for models, count in sorted(planned.items())
+            for models, count in sorted(planned.items(), key=lambda pair: [*map(order, pair[0])])
         ),
     )
 
@@ -232,13 +236,15 @@ def _stop(found: Collected, ranking: Ranking | None, axes: Sequence[AxisSummary]
 # -------------------------------------------------------------------------- models, one by one
 
 
-def _axes(study: Study, votes: Sequence[CollectedVote], level: float) -> tuple[AxisSummary, ...]:
+def _axes(
+    study: Study, votes: Sequence[CollectedVote], level: float, order: Order
+) -> tuple[AxisSummary, ...]:
     return tuple(
         AxisSummary(
             axis=axis,
             rows=tuple(
                 sorted(
-                    (_on_axis(axis, m, own, level) for m, own in by_model(votes).items()),
+                    (_on_axis(axis, m, own, level) for m, own in by_model(votes, order).items()),
                     key=lambda row: -math.inf if math.isnan(row.mean) else row.mean,
                     reverse=True,
                 )
@@ -264,9 +270,11 @@ def _on_axis(axis: Axis, model: str, votes: Sequence[CollectedVote], level: floa
     )
 
 
-def _shares(votes: Sequence[CollectedVote], value: Value, level: float) -> tuple[ShareSummary, ...]:
+def _shares(
+    votes: Sequence[CollectedVote], value: Value, level: float, order: Order
+) -> tuple[ShareSummary, ...]:
     rows = []
-    for model, own in by_model(votes).items():
+    for model, own in by_model(votes, order).items():
         given = [value(vote) for vote in own]
         words = Counter(_outcome_word(vote) for vote in own)
         share = mean_interval(given, [vote.rater for vote in own], level=level)

@@ -33,6 +33,7 @@ from hebench.human.visit import (
     new_to,
     pages,
     visited,
+    with_another,
 )
 
 __all__ = [  # the one door for whoever serves raters
@@ -155,13 +156,17 @@ def _too_late(visit: Visit, page: Any) -> str | None:
 
 
 def _filled(visit: Visit, page: Any) -> bool:
-    """Make the slot answered by this rater; return False where it is another's by now."""
+    """Make the slot answered by this rater; return False where it is another's by now.
+
+    Adjudicators have a slot each, so that of theirs it is the question that is another's.
+    """
     slots = schema.slots
     changed = visit.connection.execute(
         update(slots)
         .where(
             slots.c.id == page.id,
             or_(slots.c.rater == visit.rater, and_(free(visit), new_to(visit))),
+            or_(slots.c.answered.is_not(None), ~with_another(visit)),
         )
         .values(
             rater=visit.rater,

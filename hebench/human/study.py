@@ -67,7 +67,7 @@ class Source:
     """Where a model's answers are, and what it may call itself in them."""
 
     answers: Path  # a run folder, or JSON Lines of {item, source, answer, ...}
-    names: tuple[str, ...] | None = None  # masked in every text; None: the model's key
+    names: tuple[str, ...] | None = None  # masked but in a review; None: the model's key
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,10 @@
 """Texts that raters read, as HTML: everything shown, nothing obeyed.
 
-A model's answer is never HTML or Markdown here. Each paragraph finds its own direction; code and
-Latin words inside Hebrew are isolated, so that `C++` does not turn into `++C`; characters that
-would reorder or hide text stand as their code point; points and cantillation are wrapped so that
-a style sheet can hide them; a masked name has a name for screen readers.
+A model's answer is never HTML or Markdown here. Each paragraph finds its own direction; code,
+numbers and Latin words inside Hebrew are isolated, so that `C++` does not turn into `++C`, nor
+`9,000` into `000,9`; characters that would reorder or hide text stand as their code point; points
+and cantillation are wrapped so that a style sheet can hide them; a masked name has a name for
+screen readers.
 
     >>> typeset("קוד ב־C++.", masked="שם מוסתר")
     Markup('<p dir="auto" data-at="0">קוד ב־<bdi dir="ltr">C++</bdi>.</p>')
@@ -27,14 +28,20 @@ _CONTROL = (
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     "\ue000-\uf8ff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
-_LATIN_WORD = r"[A-Za-z0-9](?:[A-Za-z0-9_.+#/:@&'’-]*[A-Za-z0-9+#])?"
+_LATIN_WORD = r"[#$€£₪]?[A-Za-z0-9](?:[A-Za-z0-9_.,+#%/:@&'’-]*[A-Za-z0-9+#%])?"
+# Words join over a comma only in a phrase that begins with a letter: numbers that a Hebrew sentence
+# lists run with the sentence, and what comes after "בשנת 2020," is another clause.
+_LATIN = (
+    rf"(?=[#$€£₪]?[A-Za-z]){_LATIN_WORD}(?:,? {_LATIN_WORD})*"
+    rf"|{_LATIN_WORD}(?: {_LATIN_WORD})*"
+)
 _PLAIN = (
     rf"(?P<mask>{MASK})"
     "|(?P<nikud>[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7]+)"
     f"|(?P<control>{_CONTROL})"
 )
 _IN_CODE = re.compile(_PLAIN)
-_IN_PROSE = re.compile(rf"{_PLAIN}|(?P<code>`[^`\n]+`)|(?P<latin>{_LATIN_WORD}(?: {_LATIN_WORD})*)")
+_IN_PROSE = re.compile(rf"{_PLAIN}|(?P<code>`[^`\n]+`)|(?P<latin>{_LATIN})")
 _STOP = "[.!?…]"
 _SENTENCE = re.compile(  # a run of stops is tried once, from its beginning: long ones take no time
     rf"(?:{_STOP}(?={_STOP})|[^\n]+?(?<!{_STOP})){_STOP}+[\"'”’״׳)\]]*(?=\s)|[^\n]+"

@@ -13,6 +13,7 @@ from hebench.human.study import Study
 from hebench.stats.ballots import DECIDED, OUTCOMES, UNJUDGED
 
 Value = Callable[[CollectedVote], float]  # NaN where it was not judged
+Order = Callable[[str], str | int]  # what models are sorted by where no number says more
 VERDICTS = ("accept", "fix", "reject")
 
 
@@ -73,9 +74,9 @@ def ratings(votes: Sequence[CollectedVote], value: Value) -> list[list[float]]:
     return list(rows.values()) or [[math.nan]]
 
 
-def by_model(votes: Sequence[CollectedVote]) -> dict[str, list[CollectedVote]]:
-    """Return votes on single answers by model."""
+def by_model(votes: Sequence[CollectedVote], order: Order = str) -> dict[str, list[CollectedVote]]:
+    """Return votes on single answers by model, models in this order."""
     found: dict[str, list[CollectedVote]] = defaultdict(list)
     for vote in votes:
         found[vote.models[0]].append(vote)
-    return dict(sorted(found.items()))
+    return {model: found[model] for model in sorted(found, key=order)}

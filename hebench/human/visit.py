@@ -94,6 +94,18 @@ def new_to(visit: Visit) -> ColumnElement[bool]:
     )
 
 
+def with_another(visit: Visit) -> ColumnElement[bool]:
+    """An adjudicator's slot whose question another adjudicator has answered or holds."""
+    slots, other = schema.slots, schema.other_slots
+    return exists().where(
+        slots.c.kind == "adjudication",
+        other.c.kind == slots.c.kind,
+        other.c.task == slots.c.task,
+        other.c.rater != visit.rater,
+        or_(other.c.answered.is_not(None), other.c.leased_until >= visit.now),
+    )
+
+
 def pages() -> Any:
     """Select slots with the texts of their pages."""
     slots, tasks = schema.slots, schema.tasks

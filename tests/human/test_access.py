@@ -46,14 +46,16 @@ def test_a_personal_link_is_one_rater_on_every_device(database: Database) -> Non
     assert first.session != second.session
     assert first.person == second.person == person(database, first.session)
     assert (first.person.study, first.person.role) == (STUDY, "rater")
+    assert not first.person.shared
     assert invites(database, STUDY)[0].used == 1
 
 
 def test_a_shared_link_is_a_new_rater_each_time_and_then_full(database: Database) -> None:
     published(database)
     link = invite(database, STUDY, people=2)
-    raters = {enter(database, link.token, consent="1").person.rater for _ in range(2)}
-    assert len(raters) == 2
+    entries = [enter(database, link.token, consent="1") for _ in range(2)]
+    assert len({entry.person.rater for entry in entries}) == 2
+    assert all(person(database, entry.session).shared for entry in entries)
     denied("full", enter, database, link.token, consent="1")
     assert peek(database, link.token).used == 2
 

@@ -197,6 +197,34 @@ def test_a_shared_link_leads_back_whoever_came_in_already(database: Database, ap
     assert "המקומות" in late.text()
 
 
+def test_who_came_by_a_shared_link_is_told_that_there_is_no_way_back(
+    database: Database, app: FastAPI
+) -> None:
+    for people, told in ((1, "פותחים שוב את קישור ההזמנה"), (2, "אין דרך לחזור אליהן")):
+        rater = Guest(app)
+        rater.enter(invite(database, "summaries-1", people=people).token)
+        assert ("data-shared" in rater.page) == (people > 1)
+        rater.get("/data")
+        assert told in rater.text()
+
+
+def test_all_that_is_kept_of_a_rater_is_said(database: Database, app: FastAPI) -> None:
+    rater = guest(database, app)
+    rater.get("/data")
+    for part in ("באיזה קישור הזמנה", "ומתי קיבלתם כל עמוד", "אם הצבעות שלכם אינן נספרות"):
+        assert part in rater.text()
+    rater.get("/language/en?back=/data")
+    for part in ("by which invitation link", "when each page was given", "do not count"):
+        assert part in rater.text()
+
+
+def test_the_first_button_beside_choices_is_none_that_judges(database: Database) -> None:
+    published(database, type="pairwise_dimensions", checks=None)
+    rater = guest(database, app_for(database))
+    first = re.search(r'action="/vote".*?<button ([^>]*)>', rater.page, re.DOTALL)
+    assert first and first[1] == 'hidden formmethod="dialog"'
+
+
 def test_pages_speak_the_language_that_was_chosen(app: FastAPI) -> None:
     reader = Guest(app, language="en-GB,en;q=0.9,he;q=0.5")
     reader.get("/")

@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from hebench.board.build import build_site
-from hebench.human.access import invites, revoke
+from hebench.human.access import invite, invites, revoke
 from hebench.human.blinding import reveal
 from hebench.human.collected import CollectedVote, collected
 from hebench.human.quality import exclusions, lift
@@ -287,6 +287,7 @@ def test_the_owner_watches_closes_and_downloads(
     follow(tab, tab.get_by_role("button", name="סגירת המחקר"))
     with tab.expect_download() as waiting:
         tab.get_by_role("link", name="הצבעות ללוח התוצאות").click()
+    assert waiting.value.suggested_filename == "summaries-1.jsonl", "as the board wants it"
     lines = Path(waiting.value.path()).read_text(encoding="utf-8").splitlines()
     assert json.loads(lines[0])["study"] == "summaries-1"
     assert all(json.loads(line)["outcome"] for line in lines[1:]) and len(lines) > 1
@@ -312,15 +313,13 @@ def test_votes_end_as_a_ranking_on_the_board_pairs_for_training_and_evidence(
             lift(site.database, site.study.name, one.id, by="owner")
         board = made_board(tmp_path / "leaderboard")
         (board / "votes").mkdir()
-        files = {
-            "votes": board / "votes" / f"{site.study.name}.jsonl",
-            "preferences": tmp_path / "pairs.jsonl",
-            "evidence": tmp_path / "evidence.json",
-        }
-        for name, path in files.items():
+        folders = {"votes": board / "votes", "preferences": tmp_path, "evidence": tmp_path}
+        files = {}
+        for name, folder in folders.items():
             with tab.expect_download() as waiting:
                 tab.locator(f"a[href^='/owner/export/{name}']").click()
-            waiting.value.save_as(path)
+            files[name] = folder / waiting.value.suggested_filename
+            waiting.value.save_as(files[name])
     tab.goto((build_site(board, tmp_path / "site") / "he" / "votes.html").as_uri())
     rows = tab.locator("table.forest").first.locator("tbody tr").all_inner_texts()
     assert len(rows) == 3 and "Model A" in rows[0], rows
@@ -427,6 +426,35 @@ def test_votes_of_a_session_that_ended_wait_for_the_next_one(
     wait_for_votes(tab, site, 1)
 
 
+def test_votes_of_a_session_by_a_shared_link_are_said_to_stay_behind(
+    site: Served, tab: Page, context: BrowserContext
+) -> None:
+    link = invite(site.database, site.study.name, people=2)
+    tab.goto(f"{site.address}/rate/{link.token}")
+    follow(tab, tab.locator("main form button"))
+    tab.wait_for_load_state("networkidle")
+    context.clear_cookies()
+    tab.keyboard.press("Digit2")
+    expect(tab.locator("#notice")).to_contain_text("קישור משותף אינו מחזיר לחשבון קודם")
+    assert votes(site) == ()
+
+
+def test_signing_out_while_votes_wait_is_asked_about(site: Served, tab: Page) -> None:
+    tab.route("**/vote", lambda route: route.fulfill(status=500, body=""))
+    enter(tab, site)
+    tab.keyboard.press("Digit1")
+    expect(tab.locator("#notice")).to_contain_text("הצבעה אחת ממתינה")
+    tab.goto(site.address + "/data")
+    leave, said = tab.get_by_role("button", name="יציאה"), []
+    tab.once("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    leave.click()
+    assert len(said) == 1 and "עוד לא נשלחו" in said[0]
+    assert tab.url == site.address + "/data"
+    tab.once("dialog", lambda dialog: dialog.accept())
+    follow(tab, leave)
+    assert tab.url == site.address + "/"
+
+
 def test_a_vote_with_a_token_from_an_earlier_session_waits_for_a_fresh_page(
     site: Served, context: BrowserContext
 ) -> None:
@@ -497,6 +525,24 @@ def test_each_type_is_answered_with_keys(each: Served, tab: Page) -> None:
     answer = click_through(tab, each.study.type)
     found = wait_for_votes(tab, each, before + 1)
     assert found[-1].shown_answer == answer
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_enter_on_a_choice_is_no_judgement(tmp_path: Path, browser: Browser, script: bool) -> None:
+    context = browser.new_context(java_script_enabled=script, locale="he")
+    tab = context.new_page()
+    with served(tmp_path, "pairwise_dimensions") as site:
+        enter(tab, site)
+        before = slot(tab)
+        for axis in tab.locator("fieldset.axis").all():
+            axis.locator("input").first.check()
+        tab.locator("fieldset.axis input").first.press("Enter")
+        tab.wait_for_timeout(200)
+        assert votes(site) == () and slot(tab) == before
+        tab.locator("button.tie").click()
+        (found,) = wait_for_votes(tab, site, 1)
+        assert found.answer["outcome"] == "tie"
+    context.close()
 
 
 def test_marked_words_are_the_words_that_are_stored(tmp_path: Path, tab: Page) -> None:
@@ -619,7 +665,7 @@ def test_a_half_filled_page_is_there_again_after_the_tab_was_closed(
     first = context.new_page()
     enter(first, each)
     left = slot(first)
-    assert drafts(first) == [], "a page that nobody touched leaves nothing"
+    assert drafts(first) == [], "a page that was only opened is no draft yet"
     before = begin(first, each.study.type)
     first.wait_for_timeout(300)
     first.close()
@@ -642,7 +688,8 @@ def test_a_half_filled_page_is_there_again_after_the_tab_was_closed(
     assert drafts(second) == [], "what was sent is a draft no more"
     second.keyboard.press("KeyZ")
     expect(second.locator("[data-slot]")).to_have_attribute("data-slot", left)
-    assert "הערה באמצע" not in filled(second) and drafts(second) == []
+    assert "הערה באמצע" not in filled(second)
+    assert not any(left in key for key in drafts(second))
     second.context.clear_cookies()
 
 
@@ -717,7 +764,52 @@ def test_drafts_are_few_and_none_is_huge(tmp_path: Path, tab: Page) -> None:
         own = [key for key in drafts(tab) if slot(tab) in key]
         assert len(own) == 1, "the newest is among those that stay"
         tab.locator("#fixed").fill("א" * 260_000)
-        assert [key for key in drafts(tab) if slot(tab) in key] == []
+        kept = json.loads(tab.evaluate("key => localStorage.getItem(key)", own[0]))
+        assert kept["fields"] == [] and kept["seconds"] > 0, "only the time is kept of such a page"
+
+
+def test_the_time_on_a_page_counts_on_though_nothing_was_filled_in(site: Served, tab: Page) -> None:
+    enter(tab, site)
+    tab.goto(site.address + "/history")
+    tab.wait_for_function("Object.keys(localStorage).length === 1")
+    (key,) = drafts(tab)
+    tab.evaluate(
+        """key => {
+            const draft = JSON.parse(localStorage.getItem(key));
+            localStorage.setItem(key, JSON.stringify({ ...draft, seconds: 99 }));
+        }""",
+        key,
+    )
+    tab.goto(site.address + "/language/en?back=/work")
+    tab.wait_for_load_state("networkidle")
+    expect(tab.locator("#spoken")).to_be_empty()  # nothing was filled in again
+    tab.keyboard.press("Digit1")
+    (found,) = wait_for_votes(tab, site, 1)
+    assert found.seconds > 99
+
+
+def test_a_vote_taken_back_before_it_was_sent_was_read_all_the_same(
+    site: Served, tab: Page, context: BrowserContext
+) -> None:
+    enter(tab, site)
+    context.set_offline(True)
+    first = vote(tab, "Digit1")
+    tab.evaluate(
+        """() => {
+            const key = Object.keys(localStorage).find((key) => key.startsWith("hebench:"));
+            const text = localStorage.getItem(key).replace(/seconds=[0-9.]+/, "seconds=99.00");
+            localStorage.setItem(key, text);
+        }"""
+    )
+    left = slot(tab)
+    tab.keyboard.press("KeyZ")
+    expect(tab.locator("[data-slot]")).to_have_attribute("data-slot", first)
+    assert any(left in key for key in drafts(tab)), "and so was the page that came after it"
+    vote(tab, "Digit2")
+    context.set_offline(False)
+    (found,) = wait_for_votes(tab, site, 1)
+    assert found.shown_answer["outcome"] == "second"
+    assert found.revision == 1 and found.seconds > 99
 
 
 # ----------------------------------------------------------------------------------- accessible

@@ -80,6 +80,17 @@ def test_a_study_goes_from_init_to_board_votes_pairs_and_evidence(
     assert (code, "is there already" in problem) == (2, True)
 
 
+def test_check_names_what_is_too_short_to_be_masked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = tmp_path / "study.yaml"
+    run(capsys, "init", str(tmp_path))
+    assert "too short" not in run(capsys, "check", str(study))[1]
+    text = study.read_text(encoding="utf-8").replace("SmolLM2, SmolLM]", "SmolLM2, o1, go]")
+    study.write_text(text, encoding="utf-8")
+    assert "not masked in answers, since too short: go\n" in run(capsys, "check", str(study))[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

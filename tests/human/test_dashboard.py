@@ -63,6 +63,20 @@ def test_the_dashboard_masks_names_until_the_study_closes(database: Database, ow
     assert "המחקר נפתח מחדש אחרי סגירה" in owner.text()
 
 
+def test_where_no_number_orders_models_their_masks_do_and_not_the_alphabet(
+    database: Database,
+) -> None:
+    published(database, plan={"overlap_share": 1.0, "overlap": 3})
+    vote_all(database, joined(database), "tie")
+    for secret in range(6):
+        board = module.dashboard(database, "summaries-1", key=bytes([secret]), named=False)
+        pairs = board.results.coverage.pairs
+        labels = [[board.label(model) for model in pair.models] for pair in pairs]
+        assert labels == [[1, 2], [1, 3], [2, 3]]
+        assert board.results.ranking
+        assert [board.label(row.model) for row in board.results.ranking.rows] == [1, 2, 3]
+
+
 def test_the_page_shows_the_numbers_of_the_results(
     database: Database, app: FastAPI, owner: Guest
 ) -> None:
@@ -217,6 +231,17 @@ def test_files_are_there_once_the_study_is_closed(database: Database, owner: Gue
     assert owner.get("/owner/export/..%2f..%2fstudy.sqlite").status_code == 404
 
 
+def test_the_votes_for_the_board_are_named_as_the_board_wants_them(owner: Guest) -> None:
+    owner.get("/owner")
+    owner.submit("/owner/state", state="close")
+    for file, name in (
+        ("votes.jsonl", "summaries-1.jsonl"),
+        ("raw.jsonl", "summaries-1.raw.jsonl"),
+    ):
+        found = owner.get(f"/owner/export/{file}").headers["content-disposition"]
+        assert found == f'attachment; filename="{name}"'
+
+
 def test_votes_after_the_end_are_kept_and_said_not_to_count(
     database: Database, app: FastAPI, owner: Guest
 ) -> None:
@@ -236,7 +261,9 @@ def test_numbers_are_worked_out_again_whenever_something_changed_and_only_then(
     worked: list[int] = []
     real = module.study_results
     monkeypatch.setattr(
-        module, "study_results", lambda found: worked.append(len(found.votes)) or real(found)
+        module,
+        "study_results",
+        lambda found, **more: worked.append(len(found.votes)) or real(found, **more),
     )
     latest, study = module.Latest(), "summaries-1"
     rater, other = joined(database), joined(database)
@@ -267,12 +294,12 @@ def test_numbers_are_worked_out_again_whenever_something_changed_and_only_then(
     def same(one: Collected) -> Collected:
         return replace(one, now=0.0, raters=tuple(replace(r, seen=0.0) for r in one.raters))
 
-    latest.numbers(database, study)
+    latest.numbers(database, study, b"key")
     for number, change in enumerate(changes):
         before = len(worked)
         change()
         for _ in range(2):
-            found, results = latest.numbers(database, study)
+            found, results = latest.numbers(database, study, b"key")
         assert len(worked) == before + 1, f"change {number}"
         fresh = collected(database, study)
         assert same(found) == same(fresh), f"change {number}"

@@ -308,6 +308,8 @@ def test_the_card_of_single_answers_has_their_tables(kind: str) -> None:
     card = study_card(found, study_results(found))
     title = {"likert": "## Scale", "spans": "unsupported claim", "review": "accepted as they are"}
     assert title[kind] in card and "aleph" in card
+    assert ("Texts were shown as they are" in card) == (kind == "review")
+    assert ("names were masked" in card) == (kind != "review")
 
 
 def test_a_backup_made_during_use_opens_as_a_study(

@@ -50,6 +50,20 @@ def test_names_are_masked_in_what_is_shown_and_kept_in_what_was_written(tmp_path
     assert found.masked == 2
 
 
+def test_names_that_are_too_short_to_be_masked_are_told(tmp_path: Path) -> None:
+    answers = lines(tmp_path / "a.jsonl", [row("a", "אני ai")])
+    models = {"ai": Source(answers=answers), "o1": Source(answers=answers, names=("o1", "b"))}
+    assert read_material(made_study(models=models, checks=None)).unmasked == ("ai", "b")
+
+
+def test_nothing_is_masked_in_a_review_whose_texts_are_its_results(tmp_path: Path) -> None:
+    answers = lines(tmp_path / "a.jsonl", [row("a", "ChatGPT ו־b הם שמות ב־set")])
+    models = {"set": Source(answers=answers, names=("set", "b"))}
+    found = read_material(made_study(type="review", models=models, checks=None))
+    answer = found.items[0].answers["set"]
+    assert (answer.shown, answer.masked, found.unmasked) == (answer.text, False, ())
+
+
 def test_a_run_folder_is_read_by_task_from_its_newest_results(tmp_path: Path) -> None:
     for stamp, answer in (("2026-01-01", "ישן"), ("2026-02-02", "חדש")):
         (tmp_path / f"results_{stamp}.json").write_text("{}")
@@ -143,11 +157,18 @@ def test_too_few_checks_for_the_plan_are_refused(tmp_path: Path) -> None:
         ("a llama; Claude Monet; mistral wind", "", "a llama; Claude Monet; mistral wind"),
         ("OpenAI הודיעה אתמול", "OpenAI announced", "OpenAI הודיעה אתמול"),
         ("ChatGPTs and myChatGPT", "", "ChatGPTs and myChatGPT"),
-        ("b is a letter", "", "b is a letter"),
+        ("DictaLM\u20102, GPT\u20114.1\u2013mini", "", f"{MASK}, {MASK}"),
+        ("b is a letter, go is a word", "", "b is a letter, go is a word"),
+        ("אני o1, או O1\u2011preview.", "", f"אני {MASK}, או {MASK}."),
     ],
 )
 def test_names_are_masked_and_words_are_not(text: str, source: str, expected: str) -> None:
-    assert mask(text, source, names=("DictaLM-2", "b")) == (expected, expected != text)
+    names = ("DictaLM-2", "b", "go", "o1")
+    assert mask(text, source, names=names) == (expected, expected != text)
+
+
+def test_a_name_is_masked_without_its_separator_however_short_it_is_then() -> None:
+    assert mask("אני xy, או x-y", "", names=("x-y",)) == (f"אני {MASK}, או {MASK}", True)
 
 
 @given(st.text(alphabet="abגד ", max_size=20), st.sampled_from(["SmolLM2", "Dicta LM 9"]))

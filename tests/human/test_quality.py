@@ -20,6 +20,7 @@ from hebench.human.quality import (
     minimum_seconds,
     rater_checks,
 )
+from hebench.human.raters import rater_rows
 from hebench.human.results import study_results
 from hebench.human.store import claim, history, vote
 from hebench.human.study import Quality
@@ -95,6 +96,17 @@ def test_a_rater_who_is_mostly_too_fast_is_excluded_as_such() -> None:
     assert ("r", "fast_rater", "4 of 6 votes") in reasons(votes)
     assert len(reasons(votes)) == 5
     assert all(reason != "fast_rater" for _, reason, _ in reasons(votes[:4]))
+
+
+def test_votes_that_came_too_late_exclude_nobody() -> None:
+    votes = [page("r", n) for n in range(2)]
+    votes += [page("r", 9 + n, seconds=0.1, excluded=("after_close",)) for n in range(9)]
+    votes.append(known("attention", "r", 99, "second") | {"excluded": ("slot_taken",)})
+    assert reasons(votes) == []
+    check = rater_checks(made_collected(votes))[0]
+    assert (check.votes, check.attention, check.fast) == (2, 0, ())
+    (row,) = rater_rows(made_collected([page("late", 0, excluded=("after_close",))]))
+    assert (row.votes, row.check.votes) == (1, 0)
 
 
 @given(st.integers(0, 100_000), st.floats(1, 1000), st.floats(0, 60))

@@ -90,6 +90,25 @@ def test_sides_are_undone_and_the_order_of_votes_is_irrelevant(drawn: list[Any])
     assert aleph.win == pytest.approx(wins / len(drawn))  # whichever side aleph was on
 
 
+def test_models_that_are_level_stand_in_the_order_that_is_asked_for() -> None:
+    order = {"aleph": 2, "bet": 1}.__getitem__
+    models, raters = ("aleph", "bet"), ("r", "s")
+    paired = study_results(made_collected([pair("i", r, "tie") for r in raters]), order=order)
+    assert paired.coverage.pairs[0].models == ("bet", "aleph")
+    assert paired.ranking and [one.model for one in paired.ranking.rows] == ["bet", "aleph"]
+    answers: dict[str, dict[str, Any]] = {
+        "likert": {"scores": {"fluent": 3, "faithful": 3}},
+        "spans": {"spans": []},
+        "review": {"verdict": "accept"},
+    }
+    for kind, answer in answers.items():
+        votes = [row("i", rater, answer, model) for rater in raters for model in models]
+        found = study_results(made_collected(votes, type=kind), order=order)
+        assert [one.models for one in found.coverage.pairs] == [("bet",), ("aleph",)]
+        rows = found.axes[0].rows if kind == "likert" else found.marked + found.accepted
+        assert [one.model for one in rows] == ["bet", "aleph"]
+
+
 def test_raters_who_each_balance_out_rank_nobody() -> None:
     votes = [pair("i", "r", "first"), pair("j", "r", "second"), pair("k", "s", "tie")]
     found = rank(made_collected(votes).votes)

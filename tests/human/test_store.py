@@ -2,6 +2,7 @@
 
 import json
 import random
+import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -124,11 +125,48 @@ def test_a_database_of_the_first_version_is_brought_up_to_date_with_its_votes(
 
 @pytest.mark.parametrize(
     "wrong",
-    ["mysql://x/y", "sqlite://", "://", "postgresql://127.0.0.1:9/x", "/proc/nowhere/study.sqlite"],
+    [
+        "mysql://x/y",
+        "sqlite://",
+        "://",
+        "postgresql://127.0.0.1:9/x",
+        "postgresql://u@h:54x2/x",
+        "/proc/nowhere/study.sqlite",
+    ],
 )
 def test_another_database_is_refused_in_one_line(wrong: str) -> None:
     with pytest.raises(ConfigError) as caught:
         open_database(wrong)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("לא מסד נתונים\n" * 500, encoding="utf-8")
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="not a database.*name another") as caught:
+        open_database(str(path))
+    assert "\n" not in str(caught.value) and path.read_bytes() == before
+
+
+def test_postgresql_without_its_driver_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ConfigError, match=r"pip install 'hebench\[postgres\]'"):
+        open_database("postgresql://127.0.0.1:9/x")
+
+
+def test_a_postgresql_user_without_rights_is_told_in_one_line(postgres_database: Database) -> None:
+    url = postgres_database.engine.url.set(drivername="postgresql", username="reader")
+    with postgres_database.begin() as connection:
+        connection.exec_driver_sql("CREATE ROLE reader LOGIN")
+    try:
+        with pytest.raises(ConfigError, match="permission denied") as caught:
+            open_database(url.render_as_string(hide_password=False))
+    finally:
+        with postgres_database.begin() as connection:
+            connection.exec_driver_sql("DROP ROLE reader")
     assert "\n" not in str(caught.value)
 
 
@@ -677,6 +715,41 @@ def test_two_adjudicators_get_different_questions(database: Database) -> None:
     judges = [joined(database, role="adjudicator") for _ in range(2)]
     pages = [claim_disputed(database, judge).assignments[0] for judge in judges]
     assert pages[0].source != pages[1].source or pages[0].answers != pages[1].answers
+
+
+def test_a_question_that_went_to_another_adjudicator_is_no_longer_the_first_ones(
+    database: Database, clock: Clock
+) -> None:
+    published(database)
+    assert differing(database) > 0
+    late, prompt = (joined(database, role="adjudicator") for _ in range(2))
+    (page,) = claim_disputed(database, late).assignments
+    clock.now += HOUR
+    (other,) = claim_disputed(database, prompt).assignments
+    assert (other.source, other.answers) == (page.source, page.answers)
+    for answered in (False, True):
+        if answered:
+            assert vote(database, prompt, ballot(other, "tie")).counted
+        held = claim_disputed(database, late).assignments
+        assert page.slot not in {one.slot for one in held}
+        receipt = vote(database, late, ballot(page, "both_bad"))
+        assert (receipt.counted, receipt.reason) == (False, "slot_taken")
+    (settled,) = collected(database, STUDY).counted("adjudication")
+    assert settled.answer == {"outcome": "tie"}
+    assert vote(database, prompt, ballot(other, "both_good")).counted, "a correction"
+
+
+def test_a_late_answer_to_a_question_that_no_other_adjudicator_took_counts(
+    database: Database, clock: Clock
+) -> None:
+    published(database)
+    assert differing(database) > 0
+    judge = joined(database, role="adjudicator")
+    (page,) = claim_disputed(database, judge).assignments
+    clock.now += HOUR
+    assert [one.slot for one in claim_disputed(database, judge).assignments] == [page.slot]
+    clock.now += HOUR
+    assert vote(database, judge, ballot(page, "tie")).counted
 
 
 def test_a_rater_is_no_adjudicator(database: Database) -> None:

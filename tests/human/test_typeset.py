@@ -36,6 +36,7 @@ def shown(markup: str) -> str:
         ("א\n\nב", '<p dir="auto" data-at="0">א</p><p dir="auto" data-at="3">ב</p>'),
         ("ב־C++.", '<p dir="auto" data-at="0">ב־<bdi dir="ltr">C++</bdi>.</p>'),
         ("in C++", '<p dir="auto" data-at="0">in C++</p>'),
+        ("כ־9,000 ₪", '<p dir="auto" data-at="0">כ־<bdi dir="ltr">9,000</bdi> ₪</p>'),
         ("שורה\r\n", '<p dir="auto" data-at="0">שורה</p>'),
         ("א `x<1`", '<p dir="auto" data-at="0">א <code dir="ltr">`x&lt;1`</code></p>'),
         ("בָּ", '<p dir="auto" data-at="0">ב<span class="nikud">ָּ</span></p>'),
@@ -54,6 +55,31 @@ def shown(markup: str) -> str:
 )
 def test_a_text_becomes_blocks_of_their_own_direction(text: str, expected: str) -> None:
     assert typeset(text, masked="הוסתר") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "runs"),
+    [
+        ("כ־9,000 ₪, לא 9,500.", ["9,000", "9,500"]),
+        ("עלייה של 50%, ואז 2.5%.", ["50%", "2.5%"]),
+        ("עולה $50, ולא ₪180", ["$50", "₪180"]),
+        ("מספר #1, התגית #hebrew", ["#1", "#hebrew"]),
+        ("כתוב Hello, world, וזהו", ["Hello, world"]),
+        ("נולד ב־May 5, 2020, כך כתבו", ["May 5, 2020"]),
+        ("ב־C++, בלי ספריות", ["C++"]),
+        ("לפי OpenAI, אומרים.", ["OpenAI"]),
+        ("הציונים 85, 90, 95", ["85", "90", "95"]),  # the first is the right one, as in a sentence
+        ("בשנת 2020, OpenAI הודיעה", ["2020", "OpenAI"]),
+        ("ב־12.3.2021, בשעות 9:00–19:00", ["12.3.2021", "9:00", "19:00"]),
+        ("ציון 4.2, טווח 10-20%", ["4.2", "10-20%"]),
+        ("ראו x.com/a%20b?", ["x.com/a%20b"]),
+        ("$ לבד, # לבד, 50 % לחוד", ["50"]),
+    ],
+)
+def test_what_runs_left_to_right_among_hebrew_is_whole_and_ends_before_its_clause_does(
+    text: str, runs: list[str]
+) -> None:
+    assert re.findall('<bdi dir="ltr">(.*?)</bdi>', typeset_line(text, masked="")) == runs
 
 
 def test_markup_in_an_answer_stays_text() -> None:
@@ -82,7 +108,8 @@ def test_nothing_that_reorders_text_reaches_the_page(text: str) -> None:
 
 
 def test_the_longest_texts_take_no_time() -> None:
-    for unit in ("a", "a-", "א", "`", "a.", ".", '."', "\u05b8", "```\n", "! "):
+    units = ("a", "a-", "א", "`", "a.", ".", '."', "\u05b8", "```\n", "! ")
+    for unit in (*units, "a,", "a, ", ",", ", ", "1, ", "%", "a%", "$", "#a", "$a, ", "א a, "):
         made = typeset(unit * 20_000, masked="")
         assert len(made) >= 20_000
         sentences(unit * 20_000)

@@ -1,6 +1,7 @@
-// What a rater filled in and did not send yet, kept in this browser: a closed tab loses nothing of
-// a half-filled page. A draft belongs to one rater and one page; it goes when the page is sent or
-// taken back, when the rater leaves, and when another rater works in this browser.
+// What a rater filled in and did not send yet, and for how long the page was looked at, kept in this
+// browser: a closed tab loses nothing of a half-filled page, and who has read a page has read it,
+// though nothing be filled in yet. A draft belongs to one rater and one page; it goes when the page
+// is sent, when the rater leaves, and when another rater works in this browser.
 
 const PREFIX = "hebench-draft:";
 const MOST = 5, LONGEST = 250_000; // drafts; characters of one
@@ -34,32 +35,38 @@ function fill(form, fields, mark) {
 
 // Drafts of one rater in one study; those of others are gone from now on.
 export function openDrafts(study, rater) {
-  const keyOf = (form) => `${PREFIX}${study}:${form.elements.slot.value}`;
+  const keyOf = (slot) => `${PREFIX}${study}:${slot}`;
+  const slotOf = (form) => form.elements.slot.value;
   const blank = new WeakMap(); // form -> its fields as the page came
   for (const draft of all()) {
     if (draft.by !== rater || draft.at < Date.now() - OLDEST) localStorage.removeItem(draft.key);
   }
   return {
-    // Fills a new page in as it was left; the seconds it was looked at by then, 0 without a draft.
+    // Fills a new page in as it was left: the seconds it was looked at by then, 0 without a draft,
+    // and whether anything was filled in.
     restore(form, mark) {
       blank.set(form, JSON.stringify(fieldsOf(form)));
-      const draft = JSON.parse(localStorage.getItem(keyOf(form)));
-      if (draft) fill(form, draft.fields, mark);
-      return draft?.seconds ?? 0;
+      const draft = JSON.parse(localStorage.getItem(keyOf(slotOf(form))));
+      const filled = Boolean(draft?.fields.length);
+      if (filled) fill(form, draft.fields, mark);
+      return { seconds: draft?.seconds ?? 0, filled };
     },
     keep(form, seconds) {
       const fields = fieldsOf(form), text = JSON.stringify(fields);
-      if (text === blank.get(form) || text.length > LONGEST) return this.drop(form);
+      const alone = text === blank.get(form) || text.length > LONGEST;
+      this.keepTime(slotOf(form), seconds, alone ? [] : fields);
+    },
+    keepTime(slot, seconds, fields = []) {
       const draft = { by: rater, at: Date.now(), seconds, fields };
       try {
-        localStorage.setItem(keyOf(form), JSON.stringify(draft));
+        localStorage.setItem(keyOf(slot), JSON.stringify(draft));
       } catch {
         return; // there is no room: the page itself still holds it
       }
       for (const { key } of all().slice(MOST)) localStorage.removeItem(key);
     },
     drop(form) {
-      localStorage.removeItem(keyOf(form));
+      localStorage.removeItem(keyOf(slotOf(form)));
     },
   };
 }

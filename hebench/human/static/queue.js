@@ -22,6 +22,16 @@ export async function post(path, body, token) {
   });
 }
 
+const prefixOf = (name) => `hebench:${name}:`;
+
+// What of a rater's votes is still in this browser, refused ones too, the oldest first.
+export function entriesOf(name) {
+  return Object.keys(localStorage)
+    .filter((key) => key.startsWith(prefixOf(name)))
+    .map((key) => JSON.parse(localStorage.getItem(key)))
+    .sort((one, other) => one.at - other.at);
+}
+
 // Whether a refusal is of this browser's session, or of a token from before it, not of the vote.
 async function needsLink(answer) {
   if (answer.status !== 403) return answer.status === 401;
@@ -30,20 +40,15 @@ async function needsLink(answer) {
 
 // name: whose queue it is; token: for forms; changed: called after each step with the state.
 export function openQueue(name, token, changed) {
-  const prefix = `hebench:${name}:`;
+  const prefix = prefixOf(name);
   let state = "idle", running = null, timer = 0, wait = FIRST_WAIT;
 
-  const entries = () =>
-    Object.keys(localStorage)
-      .filter((key) => key.startsWith(prefix))
-      .map((key) => JSON.parse(localStorage.getItem(key)))
-      .sort((one, other) => one.at - other.at);
-  const waiting = () => entries().filter((entry) => !entry.refused);
+  const waiting = () => entriesOf(name).filter((entry) => !entry.refused);
   const keep = (entry) => localStorage.setItem(prefix + entry.id, JSON.stringify(entry));
   const drop = (id) => localStorage.removeItem(prefix + id);
   const tell = (next, receipt) => {
     state = next;
-    const refused = entries().filter((entry) => entry.refused);
+    const refused = entriesOf(name).filter((entry) => entry.refused);
     changed({ state, waiting: waiting().length, refused: refused.length, receipt });
   };
 

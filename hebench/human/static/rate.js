@@ -56,9 +56,10 @@ const formShown = () => item?.querySelector("form.ballot");
 
 // Makes a page that was just put in its place ready, filled in as far as the rater had come.
 function prepare() {
-  const mark = markable(item.firstElementChild), before = drafts.restore(formShown(), mark);
-  startClock(before);
-  if (before) find("spoken").textContent = say("restored");
+  const mark = markable(item.firstElementChild);
+  const before = drafts.restore(formShown(), mark);
+  startClock(before.seconds);
+  if (before.filled) find("spoken").textContent = say("restored");
 }
 
 function keepDraft() {
@@ -147,10 +148,10 @@ function setProgress(done, all) {
 
 // ------------------------------------------------------------------------------------- voting
 
-const notice = find("notice");
+const notice = find("notice"), shared = item && "shared" in item.dataset;
 function tell({ state, waiting, refused, receipt }) {
   const parts = [];
-  if (state === "signed_out") parts.push(say("signed_out", waiting));
+  if (state === "signed_out") parts.push(say(shared ? "signed_out_shared" : "signed_out", waiting));
   else if (waiting && state !== "sending") parts.push(say("waiting", waiting));
   if (refused) parts.push(say("refused", refused));
   if (receipt?.reason) parts.push(say(`not_counted_${receipt.reason}`));
@@ -216,9 +217,15 @@ async function undo() {
   find("spoken").textContent = say(page ? "undone" : "nothing_to_undo");
   if (!page) return;
   done.delete(page.slot);
+  // It was read before: its clock goes on from what the vote that was dropped had said, and that of
+  // the page in its place from now.
+  if (last) drafts.keepTime(last.slot, Number(new URLSearchParams(last.body).get("seconds")));
   if (!page.html) return location.reload();
   const slot = slotShown();
-  if (slot && slot !== page.slot) ahead.unshift({ slot, html: seen.get(slot) });
+  if (slot && slot !== page.slot) {
+    keepDraft();
+    ahead.unshift({ slot, html: seen.get(slot) });
+  }
   show(page);
   setProgress(answered, total);
 }
@@ -247,6 +254,7 @@ function press(event) {
 
 if (item) {
   item.addEventListener("submit", (event) => {
+    if (event.submitter?.formMethod === "dialog") return; // Enter on a radio: no judgement
     event.preventDefault();
     cast(event.target, event.submitter);
   });
