@@ -47,8 +47,8 @@ def compare_runs(
 ) -> RunComparison:
     """Return the paired comparison of two runs on the tasks that both have, or on `tasks`.
 
-    Raises DataError if they share no task, a named one is missing, or the runs' versions, shots,
-    items or prompts of a task differ.
+    Raises DataError if they share no task, a named one is missing, the runs' versions, shots,
+    items or prompts of a task differ, or no item was judged in both.
     """
     shared = [key for key in first.tasks if key in second.tasks]
     for key in tasks:
@@ -67,6 +67,11 @@ def compare_runs(
         if first.track == second.track == "base":
             _require_same_prompts(key, first.tasks[key], second.tasks[key])
     found = {key: _paired(first.tasks[key], second.tasks[key]) for key in keys}
+    if not any(item.n for item in found.values()):
+        raise DataError(
+            f"{', '.join(keys)}: expected an item that was judged in both runs, found none; run "
+            "one of them anew in a --dtype in which its answers are numbers"
+        )
     adjusted = holm(np.array([item.p for item in found.values()]))
     return RunComparison(
         tasks={

@@ -24,6 +24,14 @@ Dtype = Annotated[str, typer.Option(help="Of the evaluated weights.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:0 ...")]
 BatchSize = Annotated[int, typer.Option(help="Requests a forward pass, where nothing is shared.")]
 DEFAULT_TASKS = ["hebench_select"]
+_BELONGS_TO = {  # parameter of select -> what has to be asked for, too
+    "max_fall": "--rule constraint",
+    "window": "--rule paper",
+    "lowest": "--rule paper",
+    "report_limit": "--report",
+    "name": "--board",
+    "seeds": "--fitness",
+}
 
 
 def watch(
@@ -168,6 +176,16 @@ def select(
         return
     if len(runs) != 1:
         raise ConfigError(f"expected one run folder, found {len(runs)}; several go with --fitness")
+    _refuse_idle(
+        context,
+        {
+            "--rule constraint": rule == "constraint",
+            "--rule paper": rule == "paper",
+            "--report": bool(report),
+            "--board": board is not None,
+            "--fitness": False,
+        },
+    )
     from hebench.config import build
     from hebench.selection.choose import ChooseConfig, choose
     from hebench.selection.rules import SelectConfig
@@ -209,15 +227,29 @@ def _asked(
     )
 
 
+def _typed(context: typer.Context) -> dict[str, str]:
+    """Return what stands on the command line, by parameter: the option's own name."""
+    return {
+        str(parameter.name): parameter.opts[0]
+        for parameter in context.command.params
+        if (source := context.get_parameter_source(str(parameter.name)))
+        and source.name == "COMMANDLINE"
+    }
+
+
+def _refuse_idle(context: typer.Context, asked: dict[str, bool]) -> None:
+    """Raise ConfigError for an option that would do nothing without another one."""
+    typed = _typed(context)
+    for parameter, needed in _BELONGS_TO.items():
+        if parameter in typed and not asked[needed]:
+            raise ConfigError(
+                f"{typed[parameter]} does nothing without {needed}; name both, or neither"
+            )
+
+
 def _refuse_but(context: typer.Context, *allowed: str) -> None:
     """Raise ConfigError for options that --fitness would pass over in silence."""
-    given = [
-        parameter.opts[0]
-        for parameter in context.command.params
-        if parameter.name not in allowed
-        and (source := context.get_parameter_source(str(parameter.name)))
-        and source.name == "COMMANDLINE"
-    ]
+    given = [option for parameter, option in _typed(context).items() if parameter not in allowed]
     if given:
         raise ConfigError(
             f"--fitness measures every task of the logs and chooses nothing; leave out "
@@ -275,7 +307,7 @@ def _show(choice: "Choice") -> None:
     for task, interval in found.chosen.items():
         print(f"  {task:40}{interval.text():>24}  n={interval.n}")
     if found.against_last is None:
-        print(f"  it is the last checkpoint, {found.last}: there is nothing to compare it with")
+        print(f"  it is the last candidate, {found.last}: there is nothing to compare it with")
         return
     over = found.against_last.overall
     print(

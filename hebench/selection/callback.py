@@ -33,7 +33,7 @@ from hebench.errors import CheckpointError, ConfigError
 from hebench.harness.live import Asked, Share, ask, undisturbed
 from hebench.harness.live_folder import write_run_folder
 from hebench.harness.models import identify
-from hebench.records import Model
+from hebench.records import Model, RunManifest
 from hebench.selection.evaluate import (
     EVALS,
     EvaluateConfig,
@@ -43,6 +43,7 @@ from hebench.selection.evaluate import (
 )
 from hebench.selection.found import PREFIX, Found, look
 from hebench.selection.log import LOG_NAME, Evaluated, append
+from hebench.train.mixing import Ordered
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -67,7 +68,8 @@ class HebenchCallback(TrainerCallback):  # type: ignore[misc]
         limit: items a task; None for all. every: steps between evaluations; None for every save.
         max_overhead: share of the training time, math.inf for no bound. batch_size: requests a
         forward pass, where nothing can be shared. start_step: what a run that goes on from another
-        one's weights adds to the Trainer's steps.
+        one's weights adds to the Trainer's steps; the checkpoints of a plain Trainer are named
+        without it, and a watcher knows their steps by their names.
         """
         if not max_overhead > 0 or (every is not None and every < 1):
             raise ConfigError("expected max_overhead above 0 and every of 1 step or more")
@@ -76,6 +78,8 @@ class HebenchCallback(TrainerCallback):  # type: ignore[misc]
         )
         self.spent = 0.0  # seconds of evaluation
         self.left_out: list[int] = []  # steps that would have cost too much
+        self._latest: Evaluated | None = None  # this training's last evaluation
+        self._saved = False  # whether this training saved anything
         self._trainer, self._every, self._start = trainer, every, start_step
         self._max, self._last, self._begun = max_overhead, math.nan, math.nan
 
@@ -87,6 +91,7 @@ class HebenchCallback(TrainerCallback):  # type: ignore[misc]
         if state.is_world_process_zero and state.global_step + self._start == 0:
             _put_aside(Path(args.output_dir) / LOG_NAME)
         self.spent, self.left_out = 0.0, []
+        self._latest, self._saved = None, False
         self._last, self._begun = math.nan, time.perf_counter()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -95,35 +100,44 @@ class HebenchCallback(TrainerCallback):  # type: ignore[misc]
             self._evaluate(args, state, kwargs)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Evaluate what was just saved, unless the steps were chosen otherwise."""
+        """Evaluate what was just saved; where steps are chosen, say whose scores this one's are."""
+        self._saved = True
+        latest = self._latest if state.is_world_process_zero else None
         if self._every is None:
             self._evaluate(args, state, kwargs)
+        elif latest is not None and latest.step == state.global_step + self._start:
+            self._append_saved(Path(args.output_dir), latest, kwargs["model"])
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Say what it cost, and what was left out for its cost."""
         if not state.is_world_process_zero:
             return
         _LOGGER.warning("hebench: evaluation took %.1f%% of training time", 100 * self.overhead)
-        if self.left_out:
-            _LOGGER.warning(
-                "hebench: %d evaluations were left out to stay within %.0f%%; `%s` makes up for "
-                "them",
-                len(self.left_out),
-                100 * self._max,
-                self._by_watcher(args.output_dir),
-            )
+        if not self.left_out:
+            return
+        way = ""
+        if self._saved:
+            command = self._by_watcher(args.output_dir, _dtype(kwargs["model"]))
+            way = f"; `{command}` makes up for those that were saved"
+        _LOGGER.warning(
+            "hebench: %d evaluations were left out to stay within %.0f%%%s",
+            len(self.left_out),
+            100 * self._max,
+            way,
+        )
 
     @property
     def overhead(self) -> float:
         """Return the seconds of evaluation over those of training alone, so far."""
         return self.spent / max(time.perf_counter() - self._begun - self.spent, 1e-9)
 
-    def _by_watcher(self, run: str) -> str:
-        """Return the command that evaluates what was saved on the same items."""
+    def _by_watcher(self, run: str, dtype: str) -> str:
+        """Return the command that evaluates what was saved on the same items, as precisely."""
         config = self.config
         parts = ["hebench", "watch", str(run), "--once"]
         parts += [part for task in config.tasks for part in ("--tasks", task)]
         parts += [] if config.limit is None else ["--limit", str(config.limit)]
+        parts += ["--dtype", dtype]
         parts += [part for each in config.include for part in ("--include-path", str(each))]
         return shlex.join(parts)
 
@@ -133,7 +147,7 @@ class HebenchCallback(TrainerCallback):  # type: ignore[misc]
             self.left_out.append(step)
             return
         clock = time.perf_counter()
-        entry = self._entry(args, state, step, kwargs)
+        entry = self._latest = self._entry(args, state, step, kwargs)
         self._last = time.perf_counter() - clock
         self.spent += self._last
         if state.is_world_process_zero:
@@ -175,20 +189,21 @@ class HebenchCallback(TrainerCallback):  # type: ignore[misc]
         )
         # Only what this very save wrote: a folder of that name may be of an earlier run.
         run = Path(args.output_dir)
-        saved = look(run / f"{PREFIX}{step}") if self._every is None else None
+        checkpoint = f"{PREFIX}{step if _is_our_own(kwargs) else state.global_step}"
+        saved = look(run / checkpoint) if self._every is None else None
         losses = [line["loss"] for line in state.log_history if "loss" in line]
         weights = None
         if state.is_world_process_zero and asked.samples:
-            identity = _identity(model, run, f"{PREFIX}{step}", saved)
+            identity = _identity(model, run, checkpoint, saved)
             weights = identity.weights_sha256
             write_run_folder(
                 asked,
-                run / EVALS / f"{PREFIX}{step}" / f"live-{config.asked}",
+                self._answers(run, checkpoint),
                 model=identity,
                 seconds=time.perf_counter() - clock,
             )
         return Evaluated(
-            checkpoint=f"{PREFIX}{step}",
+            checkpoint=checkpoint,
             step=step,
             tokens=saved.tokens if saved else None,
             loss_nats=saved.loss_nats if saved else (losses[-1] if losses else None),
@@ -199,6 +214,44 @@ class HebenchCallback(TrainerCallback):  # type: ignore[misc]
             tasks=tasks,
             failed=asked.failed,
         )
+
+    def _answers(self, run: Path, checkpoint: str) -> Path:
+        """Return the run folder of what a checkpoint answers in memory."""
+        return run / EVALS / checkpoint / f"live-{self.config.asked}"
+
+    def _append_saved(self, run: Path, entry: Evaluated, model: Any) -> None:
+        """Say of scores, in the log and in their run folder, which saved weights' they are.
+
+        Else they would count for whatever a later training saves under the same name.
+        """
+        clock = time.perf_counter()
+        saved = look(run / entry.checkpoint)
+        if saved is None:
+            return
+        identity = _identity(model, run, entry.checkpoint, saved)
+        answers = self._answers(run, entry.checkpoint)
+        # Where every task failed there is none of this step's.
+        if entry.tasks and (manifest := RunManifest.read(answers)):
+            replace(manifest, model=identity).write(answers)
+        append(
+            run / LOG_NAME,
+            replace(
+                entry,
+                tokens=saved.tokens,
+                loss_nats=saved.loss_nats,
+                weights_sha256=identity.weights_sha256,
+                settings={**entry.settings, "mark": saved.mark},
+            ),
+        )
+        self.spent += time.perf_counter() - clock
+
+
+def _is_our_own(kwargs: dict[str, Any]) -> bool:
+    """Return whether hebench's own loop trains, whose checkpoints' names count `start_step`.
+
+    Its rows tell it: a callback may know no trainer.
+    """
+    return isinstance(getattr(kwargs.get("train_dataloader"), "dataset", None), Ordered)
 
 
 def _identity(model: Any, run: Path, checkpoint: str, saved: Found | None) -> Model:

@@ -5,7 +5,9 @@
     RUN/selection.json   the decision with its reasons, and the re-estimate
     RUN/selection.png    the curve, the set of equals and the choice
 
-The chosen checkpoint is pinned, so that neither the training's rotation nor a watcher removes it.
+The chosen checkpoint is pinned, so that neither the rotation of hebench's own training nor a
+watcher removes it. A plain Trainer with `save_total_limit` knows nothing of pins: choose when it
+has ended, or export.
 """
 
 import json
@@ -21,7 +23,7 @@ from hebench.board.extract import extract
 from hebench.board.read import read_run
 from hebench.board.summary import interval_of
 from hebench.config import plain
-from hebench.errors import CheckpointError, ConfigError, DataError, TaskError
+from hebench.errors import CheckpointError, ConfigError, DataError, TaskError, one_line
 from hebench.files import finite, write_atomically, write_bytes_atomically
 from hebench.harness.tasks import load_tasks
 from hebench.records import RunRecord
@@ -66,13 +68,23 @@ class ChooseConfig:
     batch_size: int = 8
     include: tuple[Path, ...] = ()  # further task folders
 
+    def __post_init__(self) -> None:
+        """Refuse an average that the rule could never choose."""
+        rule, prefer = self.select.rule, self.select.prefer
+        if self.average and (rule in ("paper", "votes") or prefer == "lowest_loss"):
+            found = f"prefer {prefer}" if prefer == "lowest_loss" else f"rule {rule}"
+            raise ConfigError(
+                f"average: expected a choice by scores, found {found}; a mean of weights has no "
+                "loss and no votes, so that it is never chosen: leave average out"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reestimate:
     """The chosen checkpoint on items that selection never saw."""
 
     chosen: dict[str, Interval]  # by task
-    last: str  # the checkpoint that it is compared with
+    last: str  # the last candidate, which it is compared with
     against_last: RunComparison | None  # chosen less last, item by item; None: it is the last
 
 
@@ -90,7 +102,8 @@ def choose(run: Path, config: ChooseConfig, announce: Announce = lambda _: None)
     """Return the choice of a run folder's checkpoint, written to `selection.json` as well.
 
     Tasks may be named by their group. Raises DataError if there is no log or it cannot be compared,
-    ConfigError if no evaluated checkpoint is left or a report task was selected by.
+    ConfigError if no evaluated checkpoint is left or a report task was selected by. What a report
+    raises besides comes after the choice was written and pinned.
     """
     there = {found.name: found for found in [*complete(run), *averages(run)]}
     log = _lines(run, there)
@@ -108,17 +121,22 @@ def choose(run: Path, config: ChooseConfig, announce: Announce = lambda _: None)
             averaged = added.averaged
             there[added.name] = added
             decision = decide(_lines(run, there), select, present=there)
-    chosen = there[decision.chosen]
-    reestimate = None
     if config.report:
-        last = max(complete(run), key=lambda found: found.step, default=chosen)
         _require_unseen({*decision.tasks, *select.guard}, config, announce)
-        reestimate = _reestimate(chosen, last, config, announce)
-    choice = Choice(
-        decision=decision, averaged=averaged, reestimate=reestimate, folder=chosen.folder
-    )
+    chosen = there[decision.chosen]
+    choice = Choice(decision=decision, averaged=averaged, reestimate=None, folder=chosen.folder)
     _write(run, choice)
     _pin_alone(chosen, there.values())
+    if not config.report:
+        return choice
+    try:
+        found = _reestimate(chosen, _last(decision, there, chosen), config, announce)
+    except DataError as error:
+        raise DataError(
+            f"--report: {one_line(error)}; {run / DECISION_NAME} holds the choice without it"
+        ) from error
+    choice = replace(choice, reestimate=found)
+    _write(run, choice)
     return choice
 
 
@@ -131,6 +149,12 @@ def _lines(run: Path, there: dict[str, Found]) -> list[Evaluated]:
             "an earlier training alone; evaluate with `hebench watch --once`"
         )
     return found
+
+
+def _last(decision: Decision, there: Mapping[str, Found], chosen: Found) -> Found:
+    """Return the last candidate that is there: later ones may have diverged, or have no scores."""
+    names = [each.checkpoint for each in decision.candidates if not each.averaged]
+    return next((there[name] for name in reversed(names) if name in there), chosen)
 
 
 def _without_groups(
@@ -173,7 +197,8 @@ def link(choice: Choice, target: Path) -> Path:
         _require_free(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    aside.symlink_to(os.path.relpath(choice.folder, target.parent))
+    # A link's way begins where its folder truly is, whatever links led there.
+    aside.symlink_to(os.path.relpath(choice.folder.resolve(), target.parent.resolve()))
     aside.replace(target)
     return target
 

@@ -87,11 +87,16 @@ def look(folder: Path) -> Found | None:
 
 
 def is_done(found: Found, log: dict[str, Evaluated], asked: str) -> bool:
-    """Return whether the log holds this very checkpoint on the items `asked` stands for."""
+    """Return whether the log holds this very checkpoint on the items `asked` stands for.
+
+    A line without a mark is of a model in memory that was not saved just then: the weights that
+    stand here now may be others.
+    """
     entry = log.get(found.name)
-    if entry is None or not of_these([entry], [found]):
-        return False
-    return any(settings.get("asked") == asked for settings in entry.all_settings)
+    return entry is not None and any(
+        settings.get("asked") == asked and settings.get("mark") == found.mark
+        for settings in entry.all_settings
+    )
 
 
 def of_these(log: Iterable[Evaluated], there: Iterable[Found]) -> list[Evaluated]:

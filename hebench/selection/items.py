@@ -124,12 +124,17 @@ def _answer(sample: Sample, doc: Sample) -> float | None:
 
 
 def _loglikelihoods(sample: Sample, doc: Sample) -> NDArray[np.float64] | None:
-    """Return the choices' log-likelihoods, (choices,), None where the answers are none."""
+    """Return the choices' log-likelihoods, (choices,), None where the answers are none.
+
+    None, too, where the label is no choice's place: which one is right, it does not say then.
+    """
     choices, label, answers = doc.get("choices"), doc.get("label"), sample.get("filtered_resps")
     if not isinstance(choices, list) or not isinstance(label, int) or not answers:
         return None
     if len(answers) != len(choices) or not all(
         isinstance(answer, list | tuple) and len(answer) == 2 for answer in answers
     ):
+        return None
+    if not 0 <= label < len(choices):
         return None
     return np.array([float(answer[0]) for answer in answers])

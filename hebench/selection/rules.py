@@ -157,6 +157,12 @@ def decide(
     chosen_by = table.of(names)
     if table.left_out:
         reasons.append(f"{len(table.left_out)} checkpoints left out, see left_out")
+    unscored = {name: count for name, count in table.unscored.items() if count}
+    if unscored:
+        reasons.append(
+            f"{sum(unscored.values())} items left out, which no checkpoint could judge: "
+            f"{', '.join(unscored)}"
+        )
     allowed = _present(table, _allowed(table, config, reasons), present, reasons)
     view = _view(chosen_by, allowed, config)
     return _decision(view, _pick(view, config, reasons), config, reasons)
@@ -271,6 +277,11 @@ def _of_lowest_loss(table: Table, config: SelectConfig, reasons: list[str]) -> N
     kept = order[: config.lowest]
     allowed = np.zeros(len(losses), dtype=bool)
     allowed[kept] = (within & ~np.isnan(losses))[kept]
+    if not allowed.any():
+        raise ConfigError(
+            f"rule paper needs losses, and no checkpoint of the last {config.window_steps:,} steps "
+            "has one; widen --window (window_steps), or choose another rule"
+        )
     reasons.append(f"{allowed.sum()} of lowest loss within the last {config.window_steps:,} steps")
     return allowed
 

@@ -31,10 +31,11 @@ class Table:
     """Checkpoints that can be compared, in the order of their steps."""
 
     entries: tuple[Evaluated, ...]  # M
-    items: dict[str, Floats]  # task -> (M, N) of its measure, NaN where not judged
+    items: dict[str, Floats]  # task -> (M, N) of its measure: all were judged on all of them
     codes: dict[str, NDArray[np.int64]]  # task -> (N,) clusters
     chance: dict[str, float | None]  # of the measure
     left_out: dict[str, str]  # checkpoint -> why it is not here
+    unscored: dict[str, int]  # task -> its items that are not here: no checkpoint could judge them
 
     @property
     def steps(self) -> Floats:
@@ -49,7 +50,7 @@ class Table:
     @cached_property
     def means(self) -> Floats:
         """Return the mean score of each checkpoint on each task, (M, T)."""
-        return np.column_stack([np.nanmean(scores, axis=1) for scores in self.items.values()])
+        return np.column_stack([scores.mean(axis=1) for scores in self.items.values()])
 
     @cached_property
     def scores(self) -> Floats:
@@ -116,6 +117,7 @@ class Table:
             codes={task: self.codes[task] for task in tasks},
             chance={task: self.chance[task] for task in tasks},
             left_out=self.left_out,
+            unscored={task: self.unscored[task] for task in tasks},
         )
 
 
@@ -128,7 +130,8 @@ def read_table(
     """Return the table of a log's checkpoints, over `tasks` or over all that the log names.
 
     measures: by task, what stands in for its scores. A checkpoint that lacks a task or its
-    measure, or has no judged item in it, is left out with the reason.
+    measure, or could not judge an item that another one judged, is left out with the reason: on
+    fewer items its mean is another thing. Items that none could judge are left out for all.
     Raises DataError if a task is in no line, if its version, prompts or data changed within the
     log, or if no checkpoint is left.
     """
@@ -144,22 +147,26 @@ def read_table(
         reason = _reason_against(entry, by)
         if reason:
             left_out[entry.checkpoint] = reason
-    entries = tuple(entry for entry in log if entry.checkpoint not in left_out)
-    if not entries:
-        name, reason = next(iter(left_out.items()))
-        raise DataError(f"no checkpoint has scores on every task; {name}: {reason}")
+    entries = _without(log, left_out)
     for name in by:
         _require_alike(name, entries)
+    judged = {name: _judged(name, measure, entries) for name, measure in by.items()}
+    for entry in entries:
+        reason = _lacking(entry, by, judged)
+        if reason:
+            left_out[entry.checkpoint] = reason
+    entries = _without(entries, left_out)
     first = entries[0].tasks
     return Table(
         entries=entries,
         items={
-            name: np.array([entry.tasks[name].by(measure) for entry in entries], dtype=np.float64)
+            name: np.array([_values(e, name, measure)[judged[name]] for e in entries])
             for name, measure in by.items()
         },
-        codes={name: _codes(first[name]) for name in by},
+        codes={name: _codes(first[name])[judged[name]] for name in by},
         chance={name: first[name].chance_by(measure) for name, measure in by.items()},
         left_out=left_out,
+        unscored={name: int((~judged[name]).sum()) for name in by},
     )
 
 
@@ -205,6 +212,36 @@ def _reason_against(entry: Evaluated, by: Mapping[str, Measure]) -> str | None:
         if np.isnan(values).all():
             return f"{name}: no item could be judged"
     return None
+
+
+def _values(entry: Evaluated, name: str, measure: Measure) -> Floats:
+    """Return a task's items by its measure, (N,), NaN where not judged."""
+    return np.asarray(entry.tasks[name].by(measure), dtype=np.float64)
+
+
+def _judged(name: str, measure: Measure, entries: Sequence[Evaluated]) -> NDArray[np.bool_]:
+    """Return which items of a task at least one checkpoint could judge, (N,)."""
+    return np.asarray(~np.isnan([_values(entry, name, measure) for entry in entries]).all(axis=0))
+
+
+def _lacking(
+    entry: Evaluated, by: Mapping[str, Measure], judged: Mapping[str, NDArray[np.bool_]]
+) -> str | None:
+    for name, measure in by.items():
+        known = judged[name]
+        missing = int(np.isnan(_values(entry, name, measure)[known]).sum())
+        if missing:
+            return f"{name}: {missing} of {known.sum()} items could not be judged"
+    return None
+
+
+def _without(log: Sequence[Evaluated], left_out: Mapping[str, str]) -> tuple[Evaluated, ...]:
+    """Return the checkpoints that are not left out. Raises DataError if there is none."""
+    entries = tuple(entry for entry in log if entry.checkpoint not in left_out)
+    if not entries:
+        name, reason = next(iter(left_out.items()))
+        raise DataError(f"no checkpoint has scores on every task; {name}: {reason}")
+    return entries
 
 
 def _require_alike(name: str, entries: Sequence[Evaluated]) -> None:

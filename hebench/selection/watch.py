@@ -90,8 +90,9 @@ def known(run: Path) -> dict[str, Evaluated]:
 def retain(run: Path, keep: int, announce: Announce = lambda _: None) -> list[Path]:
     """Remove evaluated checkpoints but the best `keep`, the last, and what must not go.
 
-    Never removed: a pinned one, one that is not complete, one that has no scores yet. Nothing is
-    while the log cannot be compared. Return what was removed.
+    Never removed: a pinned one, one that is not complete, one whose scores are not there yet or
+    cannot be compared with the others' (see `read_table`). Nothing is while the log cannot be
+    compared. Return what was removed.
     """
     there = complete(run)
     log = {entry.checkpoint: entry for entry in of_these(known(run).values(), there)}

@@ -72,6 +72,24 @@ def test_no_shared_task_is_said() -> None:
         compare_runs(FIRST, SECOND, tasks=("hebench_mini_sentiment",))
 
 
+def test_runs_that_were_judged_on_different_items_are_refused() -> None:
+    task = FIRST.tasks[TASKS[0]]
+    places = range(len(task.items))
+    runs = [
+        made_record(
+            slug,
+            {
+                TASKS[0]: dataclasses.replace(
+                    task, metrics={"score": tuple(1.0 if n % 2 == odd else None for n in places)}
+                )
+            },
+        )
+        for odd, slug in enumerate("ab")
+    ]
+    with pytest.raises(DataError, match="hebench_mini_grammar: expected an item that was judged"):
+        compare_runs(*runs)
+
+
 def test_the_command_compares_two_runs(tmp_path: Path) -> None:
     for kind in ("random", "most_frequent"):
         config = EvalConfig(model=f"baseline:{kind}", tasks=TASKS[:2], out=tmp_path / kind)

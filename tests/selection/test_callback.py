@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -30,6 +31,7 @@ from hebench.selection.items import read_items
 from hebench.selection.leaderboard import put_on_board
 from hebench.selection.log import read_log
 from hebench.selection.watch import WatchConfig, known, watch
+from hebench.train.mixing import Ordered
 from tests.selection.made_run import TASK, made_entry
 
 TASKS = (TASK, "hebench_mini_qa")
@@ -202,8 +204,54 @@ def test_steps_can_be_chosen_apart_from_saves(tiny_model: Path, tmp_path: Path) 
     assert [entry.step for entry in log] == [11, 12, 13] and callback.left_out == []
     # Weights that were never saved have no hash, and come to the board all the same.
     assert {entry.weights_sha256 for entry in log} == {None}
-    added = put_on_board(tmp_path, tmp_path / "board", run="run", chosen="checkpoint-13")
-    assert added == [f"run-checkpoint-{step}" for step in (11, 12, 13)]
+    added = put_on_board(tmp_path, tmp_path / "board", run="run", chosen="checkpoint-3")
+    assert added == [f"run-checkpoint-{step}" for step in (1, 2, 3)]
+
+
+def test_of_the_steps_that_are_saved_too_the_log_says_whose_scores_they_are(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    trainer, seen = make_trainer(tiny_model, tmp_path, max_steps=3)  # saves 2, and 3 at its end
+    callback = HebenchCallback(trainer, tasks=(TASK,), limit=1, every=1, max_overhead=math.inf)
+    trainer.add_callback(callback)
+    trainer.train()
+    log, there = read_log(tmp_path / "selection.jsonl"), complete(tmp_path)
+    marks = {found.name: found.mark for found in there}
+    assert list(marks) == ["checkpoint-2", "checkpoint-3"]
+    assert [entry.settings["mark"] for entry in log] == [None, *marks.values()]
+    assert [entry.weights_sha256 is None for entry in log] == [True, False, False]
+    assert len([line for line in seen.logs if "hebench/score" in line]) == 3  # asked once each
+    asked = EvaluateConfig(tasks=(TASK,), limit=1).asked
+    assert all(is_done(found, known(tmp_path), asked) for found in there)
+    added = put_on_board(tmp_path, tmp_path / "board", run="run", chosen="checkpoint-2")
+    assert added == [f"run-{entry.checkpoint}" for entry in log]
+
+
+def test_scores_of_a_run_that_goes_on_are_filed_under_the_trainers_own_folders(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    trainer, _ = make_trainer(tiny_model, tmp_path, max_steps=4)  # saves 2 and 4
+    trainer.add_callback(
+        HebenchCallback(None, tasks=(TASK,), limit=1, max_overhead=math.inf, start_step=2)
+    )
+    trainer.train()
+    log = read_log(tmp_path / "selection.jsonl")
+    assert [(e.checkpoint, e.step) for e in log] == [("checkpoint-2", 4), ("checkpoint-4", 6)]
+    assert [e.settings["mark"] for e in log] == [found.mark for found in complete(tmp_path)]
+    assert sorted(path.name for path in (tmp_path / EVALS).iterdir()) == [
+        "checkpoint-2",
+        "checkpoint-4",
+    ]
+
+
+def test_hebenchs_own_training_is_known_by_its_rows() -> None:
+    from hebench.selection import callback
+
+    rows = [torch.zeros(1), torch.ones(1)]
+    own = DataLoader(Ordered(rows, first=0, last=2, seed=0))
+    assert callback._is_our_own({"train_dataloader": own})
+    assert not callback._is_our_own({"train_dataloader": DataLoader(rows)})
+    assert not callback._is_our_own({"train_dataloader": None})
 
 
 def test_what_would_cost_too_much_is_left_out_and_said(
@@ -217,8 +265,20 @@ def test_what_would_cost_too_much_is_left_out_and_said(
     assert [entry.step for entry in read_log(tmp_path / "selection.jsonl")] == [1]
     assert callback.left_out == [2, 3, 4]
     assert "3 evaluations were left out" in caplog.text and "of training time" in caplog.text
-    again = f"`hebench watch {tmp_path} --once --tasks {TASK} --limit 1` makes up for them"
-    assert again in caplog.text
+    assert "hebench watch" not in caplog.text  # nothing was saved that it could evaluate
+
+
+def test_the_command_that_makes_up_for_evaluations_asks_as_the_training_did(
+    tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer, _ = make_trainer(tiny_model, tmp_path, max_steps=2, save_steps=1)
+    callback = HebenchCallback(trainer, tasks=(TASK,), limit=1, max_overhead=1e-6)
+    trainer.add_callback(callback)
+    with caplog.at_level(logging.WARNING):
+        trainer.train()
+    assert callback.left_out == [2]
+    command = f"`hebench watch {tmp_path} --once --tasks {TASK} --limit 1 --dtype float32`"
+    assert f"{command} makes up for those that were saved" in caplog.text
 
 
 @pytest.fixture

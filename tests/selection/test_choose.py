@@ -1,22 +1,32 @@
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from hebench.board.models_file import read_models
 from hebench.board.store import live, read_store
 from hebench.errors import ConfigError, DataError, TaskError
-from hebench.selection.choose import ChooseConfig, choose, export, link
+from hebench.selection import choose as choosing
+from hebench.selection.choose import Choice, ChooseConfig, choose, export, link
 from hebench.selection.evaluate import EvaluateConfig, evaluate_unit, run_folder
 from hebench.selection.found import complete
 from hebench.selection.leaderboard import put_on_board
 from hebench.selection.log import append, read_log
-from hebench.selection.rules import SelectConfig
+from hebench.selection.rules import SelectConfig, decide
 from hebench.selection.watch import WatchConfig, watch
 from hebench.train.checkpoints import MARKER, PIN, pin
-from tests.selection.made_run import TASK, add_checkpoint, add_trainers_checkpoint, made_curve
+from tests.selection.made_run import (
+    TASK,
+    add_checkpoint,
+    add_trainers_checkpoint,
+    made_curve,
+    made_entry,
+)
 
 ASKED = EvaluateConfig(tasks=(TASK,), limit=6, dtype="float32")
 CONFIG = ChooseConfig(dtype="float32")
@@ -102,6 +112,33 @@ def test_the_chosen_is_compared_with_the_last_on_report_items(
     assert overall["tasks"] == 1 and overall["detectable"] > 0
 
 
+def test_the_chosen_is_compared_with_the_last_that_did_not_diverge(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    run = made_run(tmp_path, tiny_model, [0.2, 0.9, 0.3])
+    add_checkpoint(run, tiny_model, 400, noise=math.nan)
+    append(run / "selection.jsonl", made_entry(400, np.full(400, np.nan)))
+    choice = choose(run, replace(CONFIG, report=("hebench_mini_sentiment",), report_limit=4))
+    assert choice.decision.chosen == "checkpoint-200"
+    assert choice.reestimate is not None and choice.reestimate.last == "checkpoint-300"
+
+
+def test_a_report_that_fails_takes_no_decision_with_it(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise DataError("no item could be judged")
+
+    monkeypatch.setattr(choosing, "_reestimate", fail)
+    run = made_run(tmp_path, tiny_model, [0.2, 0.9, 0.3])
+    message = r"^--report: no item could be judged; .*selection.json holds the choice without it$"
+    with pytest.raises(DataError, match=message):
+        choose(run, replace(CONFIG, report=("hebench_mini_sentiment",)))
+    written = json.loads((run / "selection.json").read_text("utf-8"))
+    assert written["decision"]["chosen"] == "checkpoint-200" and written["reestimate"] is None
+    assert (run / "checkpoint-200" / PIN).is_file()
+
+
 @pytest.mark.parametrize("report", [TASK, "hebench_select_bpb", "hebench_mini_chat_nli"])
 def test_report_items_must_not_have_chosen(run: Path, report: str) -> None:
     """The premises of the one are the running texts of the other."""
@@ -170,6 +207,20 @@ def test_one_clear_winner_has_nothing_to_average(tiny_model: Path, tmp_path: Pat
     assert choice.averaged == () and said[0].startswith("no average")
 
 
+@pytest.mark.parametrize(
+    ("select", "found"),
+    [
+        ({"rule": "paper"}, "rule paper"),
+        ({"rule": "votes", "evidence": Path("evidence.json")}, "rule votes"),
+        ({"prefer": "lowest_loss"}, "prefer lowest_loss"),
+    ],
+)
+def test_an_average_that_could_not_be_chosen_is_refused(select: dict[str, Any], found: str) -> None:
+    with pytest.raises(ConfigError, match=f"average: expected a choice by scores, found {found};"):
+        ChooseConfig(select=SelectConfig(**select), average=True)
+    ChooseConfig(select=SelectConfig(**select))
+
+
 def test_a_log_that_does_not_say_how_it_was_made_cannot_take_an_average(
     tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -198,6 +249,18 @@ def test_the_chosen_model_is_exported_without_the_training(
     with pytest.raises(ConfigError, match="expected nothing there"):
         link(choice, target)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["model"]
+
+
+def test_a_link_leads_to_the_chosen_though_its_place_is_reached_through_another(
+    tmp_path: Path,
+) -> None:
+    folder, there = tmp_path / "run" / "checkpoint-200", tmp_path / "disk" / "of" / "models"
+    folder.mkdir(parents=True)
+    there.mkdir(parents=True)
+    (tmp_path / "models").symlink_to(there)
+    decision = decide(made_curve([0.2, 0.8]), SelectConfig())
+    choice = Choice(decision=decision, averaged=(), reestimate=None, folder=folder)
+    assert link(choice, tmp_path / "models" / "chosen").samefile(folder)
 
 
 def test_a_run_without_a_log_says_what_to_do(tmp_path: Path) -> None:

@@ -77,6 +77,13 @@ def test_fitness_prints_a_row_for_each_task_and_measure(tmp_path: Path) -> None:
         (("--rule", "constraint"), "guard"),
         (("--measure", "luck"), "measure: expected one of"),
         (("--measure", "answer"), "measure answer needs tasks of choices"),
+        (("--max-fall", "0.1"), "--max-fall does nothing without --rule constraint; name both"),
+        (("--window", "10000"), "--window does nothing without --rule paper"),
+        (("--rule", "best", "--lowest", "3"), "--lowest does nothing without --rule paper"),
+        (("--report-limit", "3"), "--report-limit does nothing without --report"),
+        (("--name", "he"), "--name does nothing without --board"),
+        (("--seeds",), "--seeds does nothing without --fitness"),
+        (("--average", "--rule", "paper"), "average: .* found rule paper; a mean of weights"),
         (("--level-that-is-not",), None),
     ],
 )

@@ -95,8 +95,10 @@ def test_a_checkpoint_is_done_if_its_own_line_has_the_items_asked(
         return is_done(found, {found.name: made_entry(100, [1.0], settings=settings)}, "abc")
 
     assert done(asked="abc", mark=found.mark)
-    assert done(asked="abc", mark=None)  # asked in training, where the folder was not there yet
+    assert not done(asked="abc", mark=None)  # asked in training: nobody knows of which weights
     assert not done(asked="abc", mark="of an earlier run")
     assert not done(asked="other items", mark=found.mark)
-    assert done(asked="other items", mark=found.mark, earlier=[{"asked": "abc"}])
+    assert not done(asked="other items", mark=found.mark, earlier=[{"asked": "abc"}])
+    earlier = [{"asked": "abc", "mark": found.mark}]
+    assert done(asked="other items", mark=found.mark, earlier=earlier)
     assert not is_done(found, {}, "abc")

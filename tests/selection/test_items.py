@@ -61,6 +61,14 @@ def test_answers_that_are_not_likelihoods_of_the_choices_have_no_margin(answers:
     assert found.margins is None and found.answers is None
 
 
+@pytest.mark.parametrize("label", [-1, 2])
+def test_a_label_that_is_no_choices_place_gives_no_margin(label: int) -> None:
+    answers = [(-1.0, True), (-2.0, False)]
+    row = sample(1.0, doc={"label": label}, filtered_resps=answers, arguments=ASKED)
+    found = items_of([row], "1.0")
+    assert found.margins is None and found.answers is None and found.scores.tolist() == [1.0]
+
+
 @pytest.mark.parametrize("value", [math.nan, -math.inf])
 def test_a_likelihood_that_is_no_number_gives_a_margin_that_is_none(value: float) -> None:
     answers = [(value, False), (value, False)]

@@ -51,8 +51,19 @@ def test_paper_looks_at_the_lowest_losses_of_the_window() -> None:
         "checkpoint-400",
     ]
     assert made.chosen == "checkpoint-400"
-    with pytest.raises(ConfigError, match="needs losses"):
+    with pytest.raises(ConfigError, match="needs losses, and the log has none"):
         decide([made_entry(1, [1, 0]), made_entry(2, [0, 1])], config)
+
+
+@pytest.mark.parametrize("loss", [None, math.nan])
+@pytest.mark.parametrize("present", [None, {"checkpoint-100"}])
+def test_paper_says_so_if_no_checkpoint_of_its_window_has_a_loss(
+    loss: float | None, present: set[str] | None
+) -> None:
+    log = [made_entry(100, [1, 0], loss_nats=2.0), made_entry(300, [0, 1], loss_nats=loss)]
+    config = SelectConfig(rule="paper", window_steps=100)
+    with pytest.raises(ConfigError, match="no checkpoint of the last 100 steps has one; widen"):
+        decide(log, config, present=present)
 
 
 def test_a_loss_that_is_no_number_is_no_lowest_loss() -> None:
@@ -134,14 +145,35 @@ def test_a_task_without_a_judged_item_leaves_its_checkpoint_out() -> None:
     assert made.chosen == "checkpoint-700"
 
 
-def test_items_that_could_not_be_judged_are_left_out_of_the_mean() -> None:
-    log = made_curve(RISING)
-    scores = log[-1].tasks["task"].scores.copy()
-    scores[:50] = np.nan
-    log[-1] = made_entry(700, scores)
-    made = decide(log, SelectConfig())
+def test_items_that_no_checkpoint_could_judge_are_left_out_of_the_means() -> None:
+    whole, cut = [], []
+    for entry in made_curve(RISING):
+        scores = entry.tasks["task"].scores.copy()
+        scores[:50] = np.nan
+        whole.append(made_entry(entry.step, scores))
+        cut.append(made_entry(entry.step, scores[50:]))
+    made = decide(whole, SelectConfig())
+    assert made.candidates == decide(cut, SelectConfig()).candidates and made.left_out == {}
     assert made.candidates[-1].score == pytest.approx(float(np.nanmean(scores)))
     assert math.isfinite(made.low) and math.isfinite(made.high)
+    assert "50 items left out, which no checkpoint could judge: task" in made.reasons
+
+
+def test_a_checkpoint_that_could_judge_the_easy_items_alone_is_left_out() -> None:
+    generator = np.random.default_rng(4)
+    own = np.concatenate([generator.uniform(0.7, 0.9, 50), generator.uniform(0.1, 0.3, 50)])
+    broken = np.where(np.arange(100) < 50, own, np.nan)
+    log = [made_entry(100, own), made_entry(200, own + 0.05), made_entry(300, broken)]
+    made = decide(log, SelectConfig())
+    assert made.chosen == "checkpoint-200" and len(made.candidates) == 2
+    assert made.left_out == {"checkpoint-300": "task: 50 of 100 items could not be judged"}
+    assert not any("no checkpoint could judge" in reason for reason in made.reasons)
+
+
+def test_checkpoints_that_were_judged_on_different_items_cannot_be_compared() -> None:
+    log = [made_entry(100, [1, math.nan]), made_entry(200, [math.nan, 1])]
+    with pytest.raises(DataError, match="no checkpoint has.*1 of 2 items could not be judged"):
+        decide(log, SelectConfig())
 
 
 def test_a_failed_task_leaves_its_checkpoint_out_with_the_reason() -> None:

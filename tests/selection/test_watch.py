@@ -216,11 +216,12 @@ def test_a_failed_task_is_asked_again_when_asked_to(
     assert watch(tmp_path, replace(ONCE, again=True)) == 1  # once, though it fails again
     assert len(found_count) == 2
     # Another task's failure is not this watcher's to mend.
-    failed = made_entry(
-        100, [1.0], settings={"asked": "other"}, failed={"other": "broke"}, tasks={}
-    )
+    mark = complete(tmp_path)[0].mark
+    other = {"asked": "other", "mark": mark}
+    failed = made_entry(100, [1.0], settings=other, failed={"other": "broke"}, tasks={})
     append(tmp_path / "selection.jsonl", failed)
-    whole = made_entry(100, [1.0], settings={"asked": ASKED.asked}, tasks={TASK: made_items([1])})
+    asked = {"asked": ASKED.asked, "mark": mark}
+    whole = made_entry(100, [1.0], settings=asked, tasks={TASK: made_items([1])})
     append(tmp_path / "selection.jsonl", whole)
     assert watch(tmp_path, replace(ONCE, again=True)) == 0
 
@@ -341,6 +342,17 @@ def test_pinned_half_written_and_unevaluated_ones_are_never_removed(
     retain(tmp_path, 1)
     assert _names(tmp_path) == ["100", "300", "450", "600"]
     assert (tmp_path / "checkpoint-200").is_dir()
+
+
+def test_one_that_judged_the_easy_items_alone_takes_no_good_ones_place(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    _run_with_scores(tmp_path, tiny_model, [0.2, 0.5, 0.9, 0.6])
+    add_checkpoint(tmp_path, tiny_model, 250)
+    scores = np.where(np.arange(400) < 200, 1.0, np.nan)
+    append(tmp_path / "selection.jsonl", made_entry(250, scores))
+    retain(tmp_path, 1)
+    assert _names(tmp_path) == ["250", "300", "400"]
 
 
 def test_nothing_is_removed_while_the_log_cannot_be_compared(
