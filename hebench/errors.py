@@ -21,6 +21,10 @@ class DataError(HebenchError):
     """A data file or a results file that is absent, damaged or not what was pinned."""
 
 
+class SplitError(DataError):
+    """A split that a data set does not have, wherever its files are."""
+
+
 class TaskError(HebenchError):
     """A task that does not exist or cannot be loaded."""
 

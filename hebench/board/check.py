@@ -3,29 +3,39 @@
     hebench board check --against ../main/leaderboard
 
 Five things, each for every live record: the file is a record (schema, counts, ranges); its task
-is of the version that hebench has, on the documents that hebench has; its prompts are those
-that everyone was given; its scores follow from its answers, by the scorers of the tasks; and
-nothing that was on the board has been changed or deleted. People's votes are read as the site's
-builder reads them. Where data are not in the cache, the check says so and goes on.
+is of the version and the shots that hebench has, on the documents that hebench has; its prompts
+are those that everyone was given; its scores follow from its answers, by the scorers of the
+tasks; and nothing that was on the board has been changed or deleted. People's votes are read as
+the site's builder reads them. Where data are not in the cache, the check says so and goes on.
 """
 
 import functools
+import hashlib
+import itertools
+import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hebench.board.extract import MAX_ANSWER, corpus_parts
+from hebench.board.extract import MAX_ANSWER, chance_of, corpus_parts
 from hebench.board.store import live, read_store
 from hebench.board.suite import Doc, TaskInfo, split_key, suite
 from hebench.board.votes import read_votes
-from hebench.errors import DataError
-from hebench.records import TaskRecord
+from hebench.errors import DataError, SplitError
+from hebench.files import sha256_of_json
+from hebench.records import Answer, TaskRecord
 
 # Another machine's libraries may differ in the last digit.
 _TOLERANCE = 1e-9
+# Of so many answers one may be so long that it was cut, and its score is taken on trust.
+_PER_CUT_ANSWER = 100
+# What a scorer raises for an answer that no model gave: AttributeError for numbers where it reads a
+# text, ArithmeticError for numbers beyond all floats.
+_UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError)
 
+Documents = Callable[[TaskInfo, str | None], list[Doc]]
 # (task, split, number of items) -> the hash of hebench's own prompts for a base model, as a
 # record holds it; raises DataError where the data cannot be had.
 PromptHash = Callable[[str, str | None, int], str]
@@ -36,9 +46,18 @@ class Report:
     """What a check found."""
 
     records: int
-    recomputed: int  # scores that follow from their answers
+    recomputed: int  # items whose scores follow from their answers
     problems: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)  # and why
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What a look at one task of a record found; as in a report, without the record's name."""
+
+    recomputed: int = 0
+    problems: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
 
 
 def check_board(
@@ -59,41 +78,19 @@ def check_board(
     # Records share tasks, whose documents and prompts are made once.
     documents = functools.cache(TaskInfo.docs)
     prompts = functools.cache(prompt_hash) if prompt_hash else None
-    problems = [] if against is None else list(_lost(folder, against))
-    unchecked: list[str] = []
-    recomputed = 0
-    for item in live(stored):
-        for key, task in item.record.tasks.items():
-            where = f"{item.name}, {key}"
-            info = suite().get(split_key(key)[0])
-            if info is None:
-                unchecked.append(f"{where}: not a task of hebench; nothing is recomputed")
-                continue
-            if task.version != info.version:
-                problems.append(f"{where}: version {task.version}, hebench has {info.version}")
-                continue
-            if task.split and not info.has_splits:
-                problems.append(f"{where}: hebench's task has no split {task.split}")
-                continue
-            try:
-                docs = documents(info, task.split)
-                found = _item_problems(task, docs)
-                if prompts and item.record.track == "base" and not found:
-                    expected = prompts(info.name, task.split, len(task.items))
-                    if expected != task.prompt_sha256:
-                        found.append("its prompts are not those of hebench's task")
-            except DataError as error:
-                unchecked.append(f"{where}: {error}")
-                continue
-            problems += [f"{where}: {problem}" for problem in found]
-            if not found and task.answers is not None:
-                wrong = list(_wrong_scores(info, task, docs))
-                problems += [f"{where}: {problem}" for problem in wrong[:3]]
-                recomputed += 0 if wrong else len(task.answers)
-            elif task.answers is None:
-                unchecked.append(f"{where}: no answers are kept; nothing is recomputed")
+    found = {
+        f"{item.name}, {key}": _checked(
+            key, task, documents, prompts if item.record.track == "base" else None
+        )
+        for item in live(stored)
+        for key, task in item.record.tasks.items()
+    }
+    problems = [f"{where}: {line}" for where, each in found.items() for line in each.problems]
     return Report(
-        records=len(stored), recomputed=recomputed, problems=problems, unchecked=unchecked
+        records=len(stored),
+        recomputed=sum(each.recomputed for each in found.values()),
+        problems=[*(_lost(folder, against) if against else ()), *problems],
+        unchecked=[f"{where}: {line}" for where, each in found.items() for line in each.unchecked],
     )
 
 
@@ -109,29 +106,115 @@ def _lost(folder: Path, against: Path) -> Iterator[str]:
             yield f"{name}: was on the board and has changed; add a new record instead"
 
 
+def _checked(
+    key: str, task: TaskRecord, documents: Documents, prompt_hash: PromptHash | None
+) -> _Found:
+    """Return what is wrong with a task of a record; its prompts are left alone without a hash."""
+    info = suite().get(split_key(key)[0])
+    if info is None:
+        return _Found(unchecked=["not a task of hebench; nothing is recomputed"])
+    if problems := list(_task_problems(info, task)):
+        return _Found(problems=problems)
+    try:
+        docs = documents(info, task.split)
+        problems = _item_problems(task, docs)
+        if prompt_hash and not problems:
+            expected = prompt_hash(info.name, task.split, len(task.items))
+            if expected != task.prompt_sha256:
+                problems.append("its prompts are not those of hebench's task")
+    except SplitError as error:
+        return _Found(problems=[str(error)])
+    except DataError as error:
+        return _Found(unchecked=[str(error)])
+    if problems or task.answers is None:
+        unkept = ["no answers are kept; nothing is recomputed"] if task.answers is None else []
+        return _Found(problems=problems, unchecked=unkept)
+    return _recomputed(info, task, docs)
+
+
+def _task_problems(info: TaskInfo, task: TaskRecord) -> Iterator[str]:
+    """Yield what is wrong with a task and shows without its documents."""
+    if task.version != info.version:
+        yield f"version {task.version}, hebench has {info.version}"
+        return
+    if task.shots != info.shots:
+        yield f"{task.shots} shots, hebench has {info.shots}"
+    if task.split and not info.has_splits:
+        yield f"hebench's task has no split {task.split}"
+
+
 def _item_problems(task: TaskRecord, docs: Sequence[Doc]) -> list[str]:
-    """Return whether the items are the first ones of the split, in order, with its clusters."""
+    """Return what tells the items from the first ones of the split, in their order.
+
+    Their ids and clusters, the chance level of their choices, and the documents to the letter.
+    """
     found = []
     if task.total != len(docs):
         found.append(f"{task.total} items in the split, hebench has {len(docs)}")
-    ids = tuple(str(doc["id"]) for doc in docs[: len(task.items)])
-    if ids != task.items:
+    run = docs[: len(task.items)]
+    if tuple(str(doc["id"]) for doc in run) != task.items:
         found.append("its items are not the first ones of the split, in its order")
         return found
     codes: dict[str, int] = {}
-    clusters = tuple(codes.setdefault(str(doc["cluster"]), len(codes)) for doc in docs[: len(ids)])
-    if (task.clusters or tuple(range(len(ids)))) != clusters:
+    clusters = tuple(codes.setdefault(str(doc["cluster"]), len(codes)) for doc in run)
+    if (task.clusters or tuple(range(len(run)))) != clusters:
         found.append("its clusters are not those of the documents")
+    chance = chance_of(run)
+    if not _same(math.nan if chance is None else chance, task.chance):
+        found.append(f"chance level {task.chance}, the documents give {chance}")
+    if data_sha256(run) != task.data_sha256:
+        found.append("its documents are not those of hebench's task, though their ids are")
     return found
 
 
-def _wrong_scores(info: TaskInfo, task: TaskRecord, docs: Sequence[Doc]) -> Iterator[str]:
-    """Yield items whose metrics do not follow from their answers, and metrics of other tasks."""
+def data_sha256(docs: Sequence[Doc]) -> str:
+    """Return the hash of documents that a record holds: over the hashes in lm-eval's samples."""
+    texts = [json.dumps(doc, indent=2, ensure_ascii=False) for doc in docs]
+    return sha256_of_json([hashlib.sha256(text.encode("utf-8")).hexdigest() for text in texts])
+
+
+def _recomputed(info: TaskInfo, task: TaskRecord, docs: Sequence[Doc]) -> _Found:
+    """Return whether the scores follow from the answers; of a long free one there is only a part.
+
+    More than one such answer in a hundred (a single one passes, unless there is no other) are a
+    problem: whoever makes answers long could give them any score.
+    """
+    assert task.answers is not None, "the caller has looked"
+    count = len(task.answers)
+    cut = {place for place, answer in enumerate(task.answers) if _is_cut(info, answer)}
+    problems = list(itertools.islice(_wrong_scores(info, task, docs, cut), 3))
+    most = min(max(1, count // _PER_CUT_ANSWER), count - 1)
+    told = f"{len(cut)} of {count} answers are longer than what is kept of them"
+    if len(cut) > most:
+        problems.append(
+            f"{told}, so that their scores cannot be checked; expected at most {most} (one in "
+            f"{_PER_CUT_ANSWER}): let answers be shorter than {MAX_ANSWER:,} characters"
+        )
+    return _Found(
+        recomputed=0 if problems else count - len(cut),
+        problems=problems,
+        unchecked=[f"{told}; their scores are not recomputed"] if 0 < len(cut) <= most else [],
+    )
+
+
+def _is_cut(info: TaskInfo, answer: Answer) -> bool:
+    """Return whether a record may hold no more than the beginning of an answer."""
+    free = info.output_type == "generate_until"
+    return free and isinstance(answer, str) and len(answer) >= MAX_ANSWER
+
+
+def _wrong_scores(
+    info: TaskInfo, task: TaskRecord, docs: Sequence[Doc], cut: Collection[int]
+) -> Iterator[str]:
+    """Yield items whose metrics do not follow from their answers, and metrics of other tasks.
+
+    cut: places of the answers that are not whole; what they score is not known.
+    """
     assert task.answers is not None, "the caller has looked"
     read: dict[int, dict[str, Any]] = {}  # place -> what its answer scores
     for place, (doc, answer) in enumerate(zip(docs, task.answers, strict=False)):
-        if isinstance(answer, str) and len(answer) >= MAX_ANSWER:
-            continue  # cut when it was kept: the score is of all of it
+        if place in cut:
+            continue
         try:
             scored = info.score(doc, answer)
             wrong = [
@@ -139,8 +222,7 @@ def _wrong_scores(info: TaskInfo, task: TaskRecord, docs: Sequence[Doc]) -> Iter
                 for name, values in task.metrics.items()
                 if name in scored and not _same(scored[name], values[place])
             ]
-        # AttributeError: numbers where the scorer reads a text.
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        except _UNREADABLE as error:
             yield f"item {task.items[place]}: its answer cannot be scored ({error!r})"
             continue
         for name in wrong:

@@ -5,9 +5,11 @@
 array([0.  , 0.12])
 
 A column's items are those of its longest run. A run of fewer items (`--limit`) is *partial*: it
-is shown and marked, and enters no mean over tasks, no rank and no pair.
+is shown and marked, and enters no mean over tasks and no ranking. The reader's browser compares
+models on the items that all of them answered, partial runs, too.
 """
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -61,6 +63,13 @@ class Column:
     def headline(self) -> str:
         """Return what the score is, as the field names it."""
         return task_info(self.record_key).headline
+
+    @functools.cached_property
+    def binary(self) -> bool:
+        """Return whether every score of every model, as far as judged, is 0 or 1."""
+        scores = np.concatenate(list(self.scores.values()))
+        judged = scores[~np.isnan(scores)]
+        return bool(len(judged)) and bool(np.all((judged == 0) | (judged == 1)))
 
     def complete(self, slug: str) -> bool:
         """Return whether a model was run on every item of this column."""

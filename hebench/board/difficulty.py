@@ -27,7 +27,6 @@ class ItemFacts:
     """What the ranked models' scores say of each item; arrays are (items,)."""
 
     models: int
-    binary: bool  # all scores 0 or 1: `mean` is the share of models that are right
     mean: Floats  # in [0, 1], NaN where no model could be judged
     discrimination: Floats  # in [-1, 1], NaN where it is not defined
     suspect: NDArray[np.bool_]
@@ -57,7 +56,6 @@ def item_facts(scores: Floats) -> ItemFacts:
     limit = stats.t.isf(CHANCE, dof)
     return ItemFacts(
         models=models,
-        binary=bool(np.all((values == 0) | (values == 1))),
         mean=mean,
         discrimination=correlation,
         suspect=np.asarray(correlation / room < -limit),

@@ -21,7 +21,15 @@ from hebench.board.suite import column_key, suite
 from hebench.errors import DataError
 from hebench.files import read_jsonl, sha256_of_json
 from hebench.metrics import text
-from hebench.records import RECORD_SCHEMA, Answer, Run, RunRecord, TaskRecord, TaskScores
+from hebench.records import (
+    MANIFEST_NAME,
+    RECORD_SCHEMA,
+    Answer,
+    Run,
+    RunRecord,
+    TaskRecord,
+    TaskScores,
+)
 
 MAX_ANSWER = 20_000  # characters of an answer that are kept
 # Settings of a record: what a score depends on, from the manifest or from lm-eval's results.
@@ -55,7 +63,8 @@ def extract(folder: Path, *, model: str, added: str) -> RunRecord:
     """Return the record of a run folder, ours or plain lm_eval's.
 
     Raises DataError as `read_run` does, and where samples lack what a record needs: hashes of
-    document and prompt, an id for each item that no other item has, finite scores.
+    document and prompt, an id for each item that no other item has, finite scores; and for a
+    manifest whose model has no source.
     """
     run = read_run(folder)
     results = newest_results(folder)
@@ -70,7 +79,7 @@ def extract(folder: Path, *, model: str, added: str) -> RunRecord:
         model=model,
         track=run.track,
         added=added,
-        settings=_settings(run, content),
+        settings=_settings(run, content, folder),
         tasks=tasks,
     )
 
@@ -92,7 +101,7 @@ def _task_record(scores: TaskScores, split: str | None, path: Path) -> TaskRecor
         split=split,
         shots=scores.shots,
         total=scores.total,
-        chance=_chance(samples),
+        chance=chance_of([sample.get("doc") for sample in samples]),
         data_sha256=sha256_of_json([sample["doc_hash"] for sample in samples]),
         prompt_sha256=sha256_of_json([sample["prompt_hash"] for sample in samples]),
         items=scores.items,
@@ -178,14 +187,14 @@ def _is_generated(sample: Sample) -> bool:
     return isinstance(request, dict) and bool(request.get("arg_1"))
 
 
-def _chance(samples: list[Sample]) -> float | None:
+def chance_of(docs: Sequence[Any]) -> float | None:
     """Return the mean score of a uniform guesser among the choices, if there are choices."""
     counts = [
-        len(sample["doc"]["choices"])
-        for sample in samples
-        if isinstance(sample.get("doc"), dict) and isinstance(sample["doc"].get("choices"), list)
+        len(doc["choices"])
+        for doc in docs
+        if isinstance(doc, dict) and isinstance(doc.get("choices"), list)
     ]
-    if len(counts) != len(samples) or not all(counts):
+    if len(counts) != len(docs) or not all(counts):
         return None
     return sum(1 / count for count in counts) / len(counts)
 
@@ -201,9 +210,14 @@ def _split(run: Run, content: dict[str, Any], task: str) -> str | None:
     return str(split) if split and split != "test" else None
 
 
-def _settings(run: Run, content: dict[str, Any]) -> dict[str, Any]:
+def _settings(run: Run, content: dict[str, Any], folder: Path) -> dict[str, Any]:
     if run.manifest:
         model = run.manifest.model
+        if not isinstance(model.source, str):
+            raise DataError(
+                f"{folder / MANIFEST_NAME}: expected a text in the model's source, found "
+                f"{repr(model.source)[:40]}; run the evaluation anew"
+            )
         found: dict[str, Any] = {
             "name": run.name,
             "source": _no_path(model.source),

@@ -70,14 +70,27 @@ def _parsed(raw: bytes, path: Path) -> dict[str, ModelEntry]:
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected a mapping of slugs to models")
     found = {slug: _entry(slug, value, path) for slug, value in content.items()}
-    tracks: dict[str, str] = {}
-    for entry in found.values():
-        run = entry.checkpoint.run if entry.checkpoint else None
-        require(
-            run is None or tracks.setdefault(run, entry.track) == entry.track,
-            f"{path}, {entry.slug}: other checkpoints of {run} are of another track",
-        )
+    _require_one_of_each_run(found, path)
     return found
+
+
+def _require_one_of_each_run(entries: dict[str, ModelEntry], path: Path) -> None:
+    """Raise DataError for a training run with two tracks, or with two checkpoints to rank."""
+    tracks: dict[str, str] = {}
+    chosen: dict[str, str] = {}
+    for slug, entry in entries.items():
+        if entry.checkpoint is None:
+            continue
+        run = entry.checkpoint.run
+        require(
+            tracks.setdefault(run, entry.track) == entry.track,
+            f"{path}, {slug}: other checkpoints of {run} are of another track",
+        )
+        require(
+            not entry.checkpoint.chosen or chosen.setdefault(run, slug) == slug,
+            f"{path}, {slug}: {chosen.get(run)} is the chosen checkpoint of {run} already; a run "
+            "has one at most",
+        )
 
 
 def _entry(slug: Any, value: Any, path: Path) -> ModelEntry:

@@ -91,7 +91,7 @@ def _of_items(part: TaskRecord) -> Iterator[Metric]:
 def _of_corpus(part: TaskRecord) -> Iterator[Metric]:
     for name, rows in part.parts.items():
         sums = np.array(rows, dtype=np.float64)
-        _require_width(name, sums)
+        _require_summable(name, sums)
         if name == "bits_per_byte":
             yield _bits(name, corpus_bootstrap(sums, _byte_probability, part.clusters))
         elif name == "macro_f1":
@@ -102,11 +102,13 @@ def _of_corpus(part: TaskRecord) -> Iterator[Metric]:
             yield _metric(name, "share", found)
 
 
-def _require_width(name: str, sums: Floats) -> None:
+def _require_summable(name: str, sums: Floats) -> None:
     width = sums.shape[1]
     right = {"bleu_corpus": width == 10, "chrf_corpus": width % 3 == 0, "macro_f1": width == 2}
     if not right.get(name, name != "bits_per_byte" or width == 2):
         raise DataError(f"{name}: rows of {width} numbers are not what this metric adds up")
+    if name in CORPUS_SCORES and sums.min() < 0:
+        raise DataError(f"{name}: expected counts of 0 or more, found {sums.min():g}")
 
 
 def _metric(name: str, kind: str, found: Interval) -> Metric:

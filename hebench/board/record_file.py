@@ -76,7 +76,14 @@ def write_record(path: Path, record: RunRecord) -> None:
 
 def require_readable(record: RunRecord, where: str) -> None:
     """Raise DataError, beginning with `where`, unless `read_record` would take the record."""
-    _parsed(_text(record), where)
+    try:
+        raw = _text(record)
+    except ValueError as error:  # NaN or infinity, of which JSON has no names
+        raise DataError(
+            f"{where}: expected finite numbers in the settings, found another ({error}); run the "
+            "evaluation anew"
+        ) from error
+    _parsed(raw, where)
 
 
 def content_hash(record: RunRecord) -> str:

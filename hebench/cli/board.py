@@ -88,7 +88,7 @@ def board_check(
     ] = None,
     preview: Annotated[Path | None, typer.Option(help="Build the site here, too.")] = None,
 ) -> None:
-    """Check a submission: records, counts, prompts, and that scores follow from answers."""
+    """Check a submission: records, items, prompts, and that scores follow from answers."""
     from hebench.board.build import build_site
     from hebench.board.check import check_board
     from hebench.board.verify import verify

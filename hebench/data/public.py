@@ -36,7 +36,7 @@ from hebench.data.load import (
     splits,
     translation_shots,
 )
-from hebench.errors import DataError
+from hebench.errors import DataError, SplitError
 from hebench.files import read_jsonl
 from hebench.hebrew import strip_marks
 
@@ -339,7 +339,7 @@ def hesum(split: str = "test", **_: Any) -> "DatasetDict":
 
 def _require_split(task: str, split: str, known: Sequence[str]) -> None:
     if split not in known:
-        raise DataError(f"{task}: expected split {', '.join(known)}, found {split!r}")
+        raise SplitError(f"{task}: expected split {', '.join(known)}, found {split!r}")
 
 
 def _line(text: str) -> str:

@@ -275,6 +275,13 @@ def test_hebrew_is_hebrew_with_its_own_punctuation() -> None:
             assert not re.search(r"[א-ת]\u2019|\u201c|\u201d", words), (key, text)
 
 
+def test_no_name_in_hebrew_ends_in_a_sign_that_would_change_sides() -> None:
+    """In a line of Hebrew the signs of "chrF++" are Hebrew's, and stand before it."""
+    for key in KEYS:
+        for text in forms(key, "he").values():
+            assert not re.search(r"[A-Za-z][+#%*&]", text), (key, text)
+
+
 def test_english_has_no_hebrew_letters() -> None:
     for key in KEYS:
         for text in forms(key, "en").values():

@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 
-from hebench.board.check import check_board
+from hebench.board.check import check_board, data_sha256
+from hebench.board.extract import MAX_ANSWER
 from hebench.board.models_file import read_models
 from hebench.board.record_file import write_record
 from hebench.board.store import add_run, read_store, withdraw
-from hebench.board.suite import Doc, TaskInfo
+from hebench.board.suite import Doc, TaskInfo, task_info
 from hebench.errors import DataError
 from hebench.harness.run import EvalConfig, evaluate
 from hebench.harness.tasks import prompt_sha256
 from hebench.records import TaskRecord
+from tests.board.made import made_record, made_task, store
 
 TASKS = (
     "hebench_mini_qa",
@@ -136,6 +138,62 @@ def test_another_answer_than_the_score_says_is_found(honest: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("hebench_mini_sentiment", "its answer cannot be scored"),
+        ("hebench_mini_math", "20 of 20 answers are longer than what is kept of them, so that"),
+    ],
+)
+def test_answers_made_too_long_to_be_kept_whole_are_no_way_around_the_scorer(
+    honest: Path, tmp_path: Path, key: str, message: str
+) -> None:
+    metrics = task_of(honest, key).metrics | {"score": (1.0,) * 20}
+    answers = ("א" * MAX_ANSWER,) * 20
+    report = check_board(changed(honest, tmp_path, key, metrics=metrics, answers=answers))
+    assert any(message in problem for problem in report.problems)
+    assert report.recomputed == 20 * 4 + 20 * 3, "none of these"
+
+
+def test_a_single_answer_that_was_cut_is_said_and_not_counted(honest: Path, tmp_path: Path) -> None:
+    key = "hebench_mini_math"
+    answers = ("א" * MAX_ANSWER, *(task_of(honest, key).answers or ())[1:])
+    report = check_board(changed(honest, tmp_path, key, answers=answers))
+    (line,) = report.unchecked
+    assert f"{key}: 1 of 20 answers are longer than what is kept of them; their scores" in line
+    assert report.problems == [] and report.recomputed == 20 * 5 + 20 * 3 - 1
+
+
+def test_an_answer_beyond_all_numbers_is_a_problem_in_one_line(tmp_path: Path) -> None:
+    key = "hebench_select_bpb"
+    task = dataclasses.replace(
+        made_task(key, 0.5, 1, limit=2),
+        data_sha256=data_sha256(task_info(key).docs()[:2]),
+        answers=((1e9,),) * 2,
+    )
+    store(tmp_path, made_record("m", {key: task}))
+    (tmp_path / "models.yaml").write_text("m: {name: M, kind: model, track: base}\n", "utf-8")
+    problems = check_board(tmp_path).problems
+    assert len(problems) == 2 and all("cannot be scored (OverflowError" in x for x in problems)
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "message"),
+    [
+        ("sentiment", {"chance": 0.0}, r"chance level 0\.0, the documents give 0\.33"),
+        ("sentiment", {"chance": None}, r"chance level None, the documents give 0\.33"),
+        ("math", {"chance": 0.5}, r"chance level 0\.5, the documents give None"),
+        ("sentiment", {"shots": 0}, "0 shots, hebench has 9"),
+        ("math", {"data_sha256": "0" * 64}, "its documents are not those of hebench's task"),
+    ],
+)
+def test_another_chance_level_other_shots_and_other_texts_are_found(
+    honest: Path, tmp_path: Path, key: str, change: dict[str, Any], message: str
+) -> None:
+    (problem,) = check_board(changed(honest, tmp_path, f"hebench_mini_{key}", **change)).problems
+    assert re.search(message, problem)
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"prompt_sha256": "0" * 64}, "prompts 0{12} of hebench_mini_qa, but baseline-copy"),
@@ -218,3 +276,18 @@ def test_a_public_set_that_is_not_in_the_cache_is_said(
     write_record(path, dataclasses.replace(item.record, tasks={"hebench_heq": heq}))
     report = check_board(folder, prompt_hash=prompt_sha256)
     assert any("hebench_heq" in line for line in report.unchecked) and report.problems == []
+
+
+def test_a_split_that_the_task_does_not_have_is_a_problem_without_its_data_too(
+    honest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEBENCH_OFFLINE", "1")
+    task = dataclasses.replace(
+        task_of(honest, "hebench_mini_qa"), version=task_info("hebench_heq").version, split="secret"
+    )
+    store(tmp_path, made_record("m", {"hebench_heq.secret": task}))
+    (tmp_path / "models.yaml").write_text("m: {name: M, kind: model, track: base}\n", "utf-8")
+    report = check_board(tmp_path, prompt_hash=prompt_sha256)
+    (problem,) = report.problems
+    assert "expected split test, validation, found 'secret'" in problem
+    assert report.unchecked == []

@@ -12,6 +12,7 @@ from hebench.board.build import load_site
 from hebench.board.columns import Column
 from hebench.board.documents import documents, search_text
 from hebench.board.page import Site
+from hebench.board.show import percent
 from hebench.hebrew import normalise
 from hebench.stats.multiplicity import holm
 from hebench.stats.paired import Comparison, compare, macro_difference
@@ -198,6 +199,20 @@ def test_items_that_one_got_and_the_other_missed_are_found(
     assert tab.locator(f"#{anchor} h2").inner_text() == ids[-1]
 
 
+@pytest.mark.parametrize(
+    "view", ["a=gone&b=model-a&only=better", "a=../../assets/core", "a=toString&only=no&sort=no"]
+)
+def test_an_address_that_names_no_model_of_the_page_shows_all_items(
+    site: Path, tab: Page, made: Site, view: str
+) -> None:
+    opened(site, tab, f"en/items/hebench_mini_qa/1.html#{view}")
+    items = made.board.columns["hebench_mini_qa"].items
+    expect(tab.locator("#found li")).to_have_count(len(items))
+    for field in ("#a", "#only", "#sort"):
+        assert tab.locator(f"{field} option:checked").count() == 1, "none is blank"
+    assert tab.locator("#a").input_value() == ""
+
+
 def test_scores_that_come_late_do_not_replace_a_newer_view(site: Path, tab: Page) -> None:
     opened(site, tab, "en/items/hebench_mini_qa/1.html")
     tab.evaluate(
@@ -240,3 +255,10 @@ def test_a_search_in_hebrew_minds_neither_points_nor_marks(site: Path, tab: Page
 def test_the_browser_normalises_as_python_does(site: Path, tab: Page, text: str) -> None:
     opened(site, tab, "en/compare.html")
     assert tab.evaluate("hebenchNormalise", text) == normalise(text, "hebrew")
+
+
+def test_the_browser_rounds_shares_as_python_does(site: Path, tab: Page) -> None:
+    opened(site, tab, "en/compare.html")
+    shares = [0.0625, 0.1875, 0.3125, 0.9375, 0.0005, 0.6245, 0.0, 1.0]
+    found = tab.evaluate("(shares) => shares.map(hebenchPercent)", shares)
+    assert found == [percent(share) for share in shares]

@@ -1,6 +1,8 @@
 """From run folders to records: allow-listed, bounded, and equal for ours and lm-eval's."""
 
 import json
+import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +10,11 @@ import pytest
 
 from hebench.board.extract import MAX_ANSWER, extract
 from hebench.board.record_file import read_record, write_record
+from hebench.board.store import add_run
 from hebench.errors import DataError
 from hebench.harness.run import EvalConfig, evaluate
 from hebench.harness.tasks import prompt_sha256
-from hebench.records import RunRecord
+from hebench.records import MANIFEST_NAME, RunRecord
 from tests.board.test_read import TASK, samples_of, write_run
 
 
@@ -114,6 +117,26 @@ def test_what_is_no_record_is_refused_with_the_reason(
     path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     with pytest.raises(DataError, match=message):
         taken(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seconds": math.nan}, "expected finite numbers in the settings"),
+        ({"model": {"source": None}}, "expected a text in the model's source, found None"),
+    ],
+)
+def test_a_manifest_that_no_record_can_hold_is_refused_in_one_line(
+    run: Path, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    content = json.loads((folder / MANIFEST_NAME).read_text("utf-8"))
+    for key, value in change.items():
+        content[key] = content[key] | value if isinstance(value, dict) else value
+    (folder / MANIFEST_NAME).write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(DataError, match=message) as caught:
+        add_run(tmp_path / "board", folder)
+    assert "\n" not in str(caught.value) and not (tmp_path / "board").exists()
 
 
 def test_a_very_long_answer_is_cut(tmp_path: Path) -> None:

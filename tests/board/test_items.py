@@ -100,6 +100,28 @@ def test_an_answer_is_what_the_model_said_or_chose(
     assert (group.text, group.choice, group.nats) == (text, choice, nats)
 
 
+@pytest.mark.parametrize("kind", ["model", "baseline"])
+def test_a_part_of_the_credit_is_no_check_mark_whoever_got_it(tmp_path: Path, kind: str) -> None:
+    task = made_task("hebench_mini_qa", 0.5, 1, limit=3)
+    for slug, scores in (("graded", (0.625, 1.0, None)), ("right", (1.0, 0.0, 1.0))):
+        metrics: dict[str, tuple[float | None, ...]] = {"score": scores}
+        record = made_record(slug, {"hebench_mini_qa": dataclasses.replace(task, metrics=metrics)})
+        store(tmp_path, record)
+    (tmp_path / "models.yaml").write_text(
+        "graded: {name: G, kind: baseline, track: base}\n"
+        f"right: {{name: R, kind: {kind}, track: base}}\n"
+    )
+    site = load_site(tmp_path)
+    (page,) = [page for page in pages(site) if page.path.endswith("/1.html")]
+    text = html(site, page)
+    assert "✓" not in text and "✗" not in text and ">62.5<" in text
+
+
+def test_a_column_of_right_and_wrong_has_check_marks(site: Site, found: dict[str, Page]) -> None:
+    text = html(site, found["items/hebench_mini_nli/1.html"])
+    assert '<span aria-hidden="true" class="good">✓</span> 100' in text
+
+
 def test_a_partial_run_is_counted_and_not_shown_as_wrong(found: dict[str, Page]) -> None:
     items = found["items/hebench_mini_qa/2.html"].context["items"]
     assert all(item.not_run == 1 for item in items)

@@ -113,6 +113,12 @@ def test_parts_that_a_metric_cannot_add_up_are_refused(name: str, row: tuple[flo
         other_metrics(part(parts={name: (row,) * 4}))
 
 
+@pytest.mark.parametrize(("name", "width"), [("bleu_corpus", 10), ("chrf_corpus", 24)])
+def test_counts_below_zero_are_refused(name: str, width: int) -> None:
+    with pytest.raises(DataError, match=f"{name}: expected counts of 0 or more, found -2"):
+        other_metrics(part(parts={name: ((-2.0,) * width,) * 4}))
+
+
 def test_labels_without_end_are_refused() -> None:
     rows = tuple((float(place), 0.0) for place in range(MAX_LABELS + 1))
     with pytest.raises(DataError, match="labels"):

@@ -151,8 +151,20 @@ def test_a_lone_surrogate_becomes_its_escape() -> None:
 
 def test_the_mean_leaves_out_what_was_not_judged() -> None:
     facts = item_facts(np.array([[1, nan, nan], [0, 1, nan]]))
-    assert facts.binary and facts.models == 2
+    assert facts.models == 2
     np.testing.assert_array_equal(facts.mean, [0.5, 1, nan])
+
+
+@pytest.mark.parametrize(
+    ("scores", "binary"),
+    [([nan, 1.0, 0.0], True), ([nan, 1.0, 0.5], False), ([nan, nan, nan], False)],
+)
+def test_a_column_is_binary_if_all_that_was_judged_is_right_or_wrong(
+    site: Site, scores: list[float], binary: bool
+) -> None:
+    column = site.board.columns["hebench_mini_nli"]
+    found = dataclasses.replace(column, scores={"a": np.array(scores)})
+    assert found.binary == binary
 
 
 def test_no_models_give_no_facts() -> None:

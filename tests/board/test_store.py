@@ -315,6 +315,16 @@ def test_the_checkpoints_of_a_run_are_of_one_track(tmp_path: Path) -> None:
         read_models(board(tmp_path, **models))
 
 
+def test_a_training_run_has_one_chosen_checkpoint_at_most(tmp_path: Path) -> None:
+    points = [{"run": "x", "step": step, "seed": step, "chosen": step < 3} for step in (1, 2, 3)]
+    models = {f"m{n}": entry(checkpoint=point) for n, point in enumerate(points)}
+    models["other"] = entry(checkpoint={"run": "y", "step": 1, "chosen": True})
+    with pytest.raises(DataError, match=r"m1: m0 is the chosen checkpoint of x already"):
+        read_models(board(tmp_path, **models))
+    del models["m0"]
+    assert len(read_models(board(tmp_path, **models))) == 3
+
+
 def test_dates_of_yaml_and_texts_are_the_same(tmp_path: Path) -> None:
     text = "a: {name: A, kind: model, track: base, released: 2024-07-01}\n"
     (tmp_path / "models.yaml").write_text(text, encoding="utf-8")

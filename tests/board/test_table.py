@@ -129,6 +129,15 @@ def test_numbers_are_those_of_the_board(table: Table, made: Site) -> None:
     assert texts == wanted
 
 
+def test_a_chance_is_sorted_by_its_value_and_not_by_the_digits_it_shows(
+    html: str, made: Site
+) -> None:
+    for slug, standing in made.board.rankings["base", "all"].standings.items():
+        row = html.partition(f'<tr data-slug="{slug}"')[2].partition("</tr>")[0]
+        shown = chance(standing.p_best).replace("<", "&lt;").replace(">", "&gt;")
+        assert f'<td class="num" data-v="{standing.p_best:.6f}">{shown}</td>' in row
+
+
 def test_a_model_without_a_mean_says_what_it_lacks(html: str, table: Table, made: Site) -> None:
     partial, hostile = table.rows["base"]["model-d"], table.rows["base"]["hostile"]
     assert partial[0] == hostile[0] == "–"

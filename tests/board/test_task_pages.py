@@ -1,5 +1,6 @@
 """Task pages: numbers as the statistics give them, cards without HTML, titles for every task."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hebench.board.suite import groups, suite
 from hebench.catalogue import LANGUAGES, catalogue
 from hebench.stats.paired import compare
 from hebench.stats.ranks import rank_sets
+from tests.board.made import made_record, made_task, store
 
 KEY = "hebench_mini_qa"
 
@@ -71,6 +73,19 @@ def test_partial_runs_baselines_and_unchosen_checkpoints_are_shown_without_a_ran
     assert {"model-d", "baseline-random", "run-x-s1-400"} <= slugs
     assert all(row.ranks is None for row in rows)
     assert "partial: " in html(site, found[f"tasks/{KEY}.html"], "en")
+
+
+def test_a_count_of_unjudged_items_runs_in_the_direction_of_the_page(tmp_path: Path) -> None:
+    """Its cell is a column of numbers, from left to right in both languages."""
+    task = made_task(KEY, 0.5, 1, limit=5)
+    task = dataclasses.replace(task, metrics={"score": (None,) * 3 + task.metrics["score"][3:]})
+    store(tmp_path, made_record("m", {KEY: task}))
+    (tmp_path / "models.yaml").write_text("m: {name: M, kind: model, track: base}\n", "utf-8")
+    site = load_site(tmp_path)
+    (page,) = [page for page in tasks.pages(site) if page.path == f"tasks/{KEY}.html"]
+    count = '<small><bdi><span class="ltr">3</span> {}</bdi></small>'
+    for language, words in (("he", "לא נשפטו"), ("en", "not judged")):
+        assert count.format(words) in html(site, page, language)
 
 
 def test_the_smallest_difference_is_that_of_the_median_pair(site: Site) -> None:

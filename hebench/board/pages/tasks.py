@@ -197,7 +197,7 @@ def difficulty(board: Board, column: Column) -> Difficulty | None:
 
     return Difficulty(
         models=facts.models,
-        binary=facts.binary,
+        binary=column.binary,
         counts=tuple(int(count) for count in counts),
         hardest=tuple(named(int(place)) for place in order[:listed]),
         easiest=tuple(named(int(place)) for place in order[::-1][:listed]),

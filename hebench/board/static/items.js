@@ -35,7 +35,11 @@
     history.replaceState(null, "", hebenchHash(view));
     show(view);
   });
-  const restore = () => location.hash.includes("=") && show(hebenchRestore(fields));
+  const restore = () => {
+    if (!location.hash.includes("=")) return;
+    hebenchRestore(fields);
+    show(hebenchView(fields)); // what the fields took of it: models that the page has
+  };
   addEventListener("hashchange", restore);
   restore();
 })();

@@ -1,4 +1,4 @@
-// What compare.js and items.js share: scores as packed.py packs them, text as hebrew.py
+// What the pages' scripts share: scores as packed.py packs them, text as hebrew.py
 // normalises it, the view in the URL's hash, and templates of the page to fill.
 "use strict";
 
@@ -38,11 +38,14 @@ function hebenchRestore(fields) {
   for (const field of fields) {
     if (field.type === "checkbox") field.checked = field.id in view;
     else field.value = view[field.id] || "";
+    if (field.selectedIndex < 0) field.value = ""; // a choice that the page does not have
   }
   return view;
 }
 
-const hebenchPercent = (share) => (Number.isNaN(share) ? "–" : (100 * share).toFixed(1));
+// In percent with one decimal, halves as Python rounds them.
+const hebenchPercent = (share) => (Number.isNaN(share) ? "–"
+  : (100 * share - (100 * share % 1 === 0.25) / 99).toFixed(1));
 
 // A filled copy of a template: data-append names what an element holds, other data an attribute.
 function hebenchFill(id, values) {

@@ -9,7 +9,6 @@
   const value = (cell) => cell.dataset.v ?? label(cell);
   const numbers = (text) => text.match(/[\d.]+/g) || [];
   const sum = (list) => list.reduce((total, x) => total + x, 0);
-  const percent = (x) => (100 * x - (100 * x % 1 === 0.25) / 99).toFixed(1); // halves as in Python
   const likely = (p) => { // as show.chance
     const whole = Math.floor(100 * p + 0.5 + 1e-9);
     return whole < 1 ? "<1%" : whole > 99 ? ">99%" : `${whole}%`;
@@ -178,8 +177,8 @@
       if (n) cell.textContent = text("lacks", {n});
       else {
         const [bold, interval, svg] = cell.children, [band, mark] = svg.children;
-        bold.textContent = percent(mean);
-        interval.textContent = `[${percent(low)}, ${percent(high)}]`;
+        bold.textContent = hebenchPercent(mean);
+        interval.textContent = `[${hebenchPercent(low)}, ${hebenchPercent(high)}]`;
         band.setAttribute("x", unit * (low - from));
         band.setAttribute("width", unit * (high - low));
         mark.setAttribute("x", unit * (mean - from));
