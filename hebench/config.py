@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import yaml
 
 from hebench.errors import ConfigError, one_line
+from hebench.files import expanded
 
 T = TypeVar("T")
 _MAX_BYTES = 1_000_000  # a configuration is written by hand
@@ -159,7 +160,10 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
 
 def _scalar(hint: Any, value: Any, where: str) -> Any:
     if hint is Path and isinstance(value, str):
-        return Path(value).expanduser()
+        try:
+            return expanded(value)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from error
     if hint is float and isinstance(value, str):
         # YAML reads 5e-6, which has no point, as a text.
         try:

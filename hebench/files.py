@@ -82,6 +82,11 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def encodable(text: str) -> str:
+    """Return `text` with lone surrogates, which JSON can carry and UTF-8 cannot, as "?"."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number from 1, object) for each non-empty line of a JSON Lines file.
 
@@ -121,7 +126,21 @@ def packaged_folder(name: str) -> Path:
 def cache_folder(*parts: str) -> Path:
     """Return hebench's cache folder (HEBENCH_CACHE, or the user's own), joined with `parts`."""
     root = os.environ.get("HEBENCH_CACHE") or platformdirs.user_cache_dir("hebench")
-    return Path(root).expanduser().joinpath(*parts)
+    return expanded(root).joinpath(*parts)
+
+
+def expanded(path: str) -> Path:
+    """Return a path with the home folder that `~` or `~name` stands for.
+
+    Raises ConfigError if there is none: a folder called `~name` is hardly what was meant.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{path}: expected a user's home folder, found none for {Path(path).parts[0]}; write "
+            "the path in full, or ./ before a name that begins with ~"
+        ) from error
 
 
 def require_writable(folder: Path) -> None:

@@ -13,9 +13,11 @@ Two profiles of normalisation are offered and named wherever a score is printed:
     ['ד״ר', 'לוי', 'גר', 'בתל', 'אביב', 'ליד', 'צה״ל']
 """
 
+import functools
 import re
 import string
 import unicodedata
+from itertools import groupby, islice
 from typing import Literal
 
 Profile = Literal["reference", "hebrew"]
@@ -42,6 +44,7 @@ _SINGLE_QUOTED = re.compile(
     rf"(?<=\S)[{_SINGLE_QUOTES}](?!\w)"
 )
 _FINAL_LETTERS = str.maketrans("ךםןףץ", "כמנפצ")
+_MOST_MARKS = 30  # in a row: the limit of Unicode's Stream-Safe Text Format (UAX #15)
 _ENGLISH_ARTICLES = re.compile(r"\b(a|an|the)\b")
 _ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -54,8 +57,41 @@ _WORD = re.compile(
 
 
 def strip_marks(text: str) -> str:
-    """Return `text` without points and cantillation; maqaf, paseq and sof pasuq stay."""
-    return _MARKS.sub("", unicodedata.normalize("NFC", text))
+    """Return `text` without points and cantillation; maqaf, paseq and sof pasuq stay.
+
+    Time is linear in the text, whatever it holds: see `limit_marks`.
+    """
+    return _MARKS.sub("", unicodedata.normalize("NFC", limit_marks(text)))
+
+
+def limit_marks(text: str) -> str:
+    """Return `text` with 30 combining characters in a row at most; the rest of a row goes.
+
+    Normalisation sorts a row in quadratic time, and no language has one as long: call this
+    before a stranger's whole document is normalised.
+    """
+    return _long_rows().sub(_shortened, text)
+
+
+@functools.cache
+def _long_rows() -> re.Pattern[str]:
+    """Match rows that may be too long; `_shortened` looks at their characters."""
+    marks = "".join(filter(_is_mark, map(chr, range(0x300, 0x10000))))
+    # Above U+FFFF a class is tried character by character: one range, wider than marks, is faster.
+    one = f"[{marks}\U00010000-\U0001efff]"
+    return re.compile(f"{one}{one}{{{_MOST_MARKS},}}")
+
+
+def _is_mark(char: str) -> bool:
+    """Return whether normalisation may move a character, or the first that it is made of."""
+    return unicodedata.combining(unicodedata.normalize("NFKD", char)[0]) > 0
+
+
+def _shortened(row: re.Match[str]) -> str:
+    return "".join(
+        "".join(islice(chars, _MOST_MARKS) if marks else chars)
+        for marks, chars in groupby(row[0], _is_mark)
+    )
 
 
 def strip_bidi_controls(text: str) -> str:

@@ -64,6 +64,10 @@ def test_the_demo_leaves_a_leaderboard_that_stands_where_it_writes(
         (["eval", "baseline:random", "--tasks", "hebench_mimi", "--out", "{}"], "did you mean"),
         (["eval", "/no/model", "--tasks", "hebench_mini_qa", "--out", "{}"], "found nothing"),
         (["eval", "{}", "--tasks", "hebench_mini_qa", "--out", "{}/run"], "is not a model folder"),
+        (
+            ["eval", "~no-such-user/m", "--tasks", "hebench_mini_qa", "--out", "{}"],
+            "~no-such-user/m: expected a user's home folder",
+        ),
         (["eval", "baseline:random", "--tasks", ",", "--out", "{}"], "at least one task"),
         (
             ["eval", "baseline:random", "--tasks", "hebench_mini_qa", "--out", "/proc/x"],
@@ -82,6 +86,7 @@ def test_the_demo_leaves_a_leaderboard_that_stands_where_it_writes(
         ),
         (["data", "overlap", "{}", "--min-share", "0.5"], "--min-share says what --clean leaves"),
         (["train", "corpus", "--recipe", "tiny", "out="], "hebench train corpus needs out=PATH"),
+        (["train", "corpus", "--recipe", "tiny", "out=~no-such-user/c"], "found none for ~no-such"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
@@ -95,6 +100,18 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert hebench(*filled, monkeypatch=monkeypatch) == 2
     errors = capsys.readouterr().err.strip().splitlines()
     assert len(errors) == 1 and message in errors[0], errors
+
+
+def test_sets_that_are_not_in_the_cache_are_named_with_how_to_get_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HEBENCH_CACHE", str(tmp_path / "cache"))
+    sets = "nli,topic-test,nli,nikud"
+    arguments = ["data", "overlap", str(tmp_path), "--sets", sets]
+    assert hebench(*arguments, monkeypatch=monkeypatch) == 2
+    (error,) = capsys.readouterr().err.strip().splitlines()
+    assert "found none of nli/validation, nli/test, topic-test/test, nikud (" in error
+    assert error.endswith("run `hebench data get hebnli sib200 nakdimon-test`")
 
 
 def test_a_file_that_cannot_take_its_place_is_called_by_its_own_name(

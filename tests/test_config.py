@@ -96,6 +96,10 @@ def test_values_come_out_in_the_type_of_their_field(
             {**LEAST, "weights": {False: 1.0}},
             "weights: expected a text as key, found bool False; q",
         ),
+        (
+            {**LEAST, "out": "~no-such-user/x"},
+            "r.yaml: out: ~no-such-user/x: expected a user's home folder, found none for ~no-such",
+        ),
         ([1], "r.yaml: expected keys and values, found list"),
     ],
 )

@@ -1,10 +1,11 @@
+import sys
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hebench.hebrew import normalise, strip_bidi_controls, strip_marks, words
+from hebench.hebrew import limit_marks, normalise, strip_bidi_controls, strip_marks, words
 
 hebrew_text = st.text(
     st.one_of(
@@ -27,6 +28,27 @@ hebrew_text = st.text(
 )
 def test_strip_marks(text: str, expected: str) -> None:
     assert strip_marks(text) == expected
+
+
+def test_more_marks_in_a_row_than_any_word_has_are_cut_off() -> None:
+    row = "\u0301\u05b8" * 20
+    assert limit_marks(f"א{row}ב{row}ג") == f"א{row[:30]}ב{row[:30]}ג"
+
+
+@pytest.mark.parametrize("char", ["א", "-", "־", " ", "\U0001f602", "\U0001d400"])
+def test_what_is_no_mark_may_stand_in_a_row_of_any_length(char: str) -> None:
+    assert limit_marks(char * 100) == char * 100
+
+
+def test_every_character_that_normalisation_moves_counts_as_a_mark() -> None:
+    for char in map(chr, range(sys.maxunicode + 1)):
+        if unicodedata.combining(unicodedata.normalize("NFKD", char)[0]):
+            assert limit_marks(char * 31) == char * 30, hex(ord(char))
+
+
+def test_marks_made_to_be_slow_are_still_stripped_in_linear_time() -> None:
+    text = "א" + "\u0315\u0316" * 200_000  # would take minutes if all were sorted
+    assert len(strip_marks(text)) == 31
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from hebench.adapt.pick import CHOSEN, MODEL
 from hebench.adapt.recipe import DEMO_MODEL, TINY_MODEL, Recipe, recipes_folder
 from hebench.config import plain
 from hebench.errors import TaskError
+from hebench.files import expanded
 from hebench.harness.tasks import task_names
 from hebench.models import demo, tiny
 from hebench.train.chat_data import read_conversations
@@ -124,4 +125,4 @@ def _base(recipe: Recipe) -> Iterator[Path | None]:
         with tempfile.TemporaryDirectory() as aside:
             yield tiny.make(Path(aside), [document.text for document in read_documents(text)])
     else:
-        yield Path(recipe.model).expanduser()
+        yield expanded(recipe.model)

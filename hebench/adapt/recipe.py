@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from hebench.config import build, read_yaml, require_known
 from hebench.errors import ConfigError
+from hebench.files import expanded
 from hebench.selection.choose import ChooseConfig
 from hebench.selection.evaluate import EvaluateConfig
 from hebench.train.calibrate import CalibrateConfig
@@ -162,7 +163,7 @@ def stage_config(name: str, stage: str, overrides: Sequence[str] = ()) -> Any:
     text = content["text"]
     if not isinstance(text, str | None):
         raise ConfigError(f"{path.name}: text: expected a folder, found {text!r}")
-    folder = None if text is None else Path(text).expanduser()
+    folder = None if text is None else expanded(text)
     config = _with_reference(config, path, given)
     return _with_text(config, _text(folder, config, path, typed="text" in given))
 

@@ -100,14 +100,20 @@ def data_overlap(
     report: Annotated[Path | None, typer.Option(help="Write the report, item by item.")] = None,
 ) -> None:
     """Find evaluation items in a training corpus, and write the corpus without them."""
-    from hebench.data.evaluated import evaluation_items
+    from hebench.data.evaluated import evaluation_items, sources_of
     from hebench.data.overlap import clean_corpus, find_overlap
+    from hebench.errors import DataError
     from hebench.files import write_atomically
 
     if min_share and clean is None:
         raise ConfigError("--min-share says what --clean leaves out: add --clean, or omit it")
     names = tuple(part.strip() for part in sets.split(",") if part.strip())
     items, absent = evaluation_items(names)
+    if not items:
+        raise DataError(
+            f"--sets {sets}: expected a set that is in the cache, found none of "
+            f"{', '.join(absent)}; run `hebench data get {' '.join(sources_of(names))}`"
+        )
     cleaning = None
     if clean is None:
         overlap = find_overlap(corpus, items, field=field, workers=workers)

@@ -7,11 +7,11 @@ The packaged sets always count; of the public ones, those whose files are in the
 others are named, so that a clean report is not mistaken for a complete one).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from hebench.data import load, public
-from hebench.data.fetch import PinnedFile, select, sources
+from hebench.data.fetch import PinnedFile, fetch, select, sources
 from hebench.data.overlap import Item
 from hebench.errors import DataError
 
@@ -43,6 +43,12 @@ _PUBLIC: dict[str, tuple[_Loader, tuple[str, ...], tuple[str, ...], tuple[str, .
         ("test",),
         ("hebrew-sentiment/train", "hebrew-sentiment/test"),
     ),
+    "sentiment-validation": (
+        public.sentiment,
+        ("text",),
+        ("validation",),
+        ("hebrew-sentiment/train",),
+    ),
     "ntrex": (public.translation_en_he, ("source", "target"), ("test",), ("ntrex",)),
     "tatoeba": (public.tatoeba_en_he, ("source", "target"), ("test",), ("tatoeba",)),
     "topic": (public.topic, ("text",), ("validation",), ("sib200/he_dev", "sib200/he_train")),
@@ -62,13 +68,14 @@ def evaluation_items(names: tuple[str, ...] = ()) -> tuple[list[Item], list[str]
     """Return the items of the named sets (all, if none is named), and what the cache lacks.
 
     A text that several documents share (a passage with many questions) counts once, under the
-    first document's id. Raises DataError for an unknown set.
+    first document's id; so does a set that is named twice. Raises DataError for an unknown set,
+    and for a cached file that is damaged.
     """
     known = [*_PACKAGED, *_PUBLIC, "nikud"]
     for name in names:
         if name not in known:
             raise DataError(f"unknown set {name}; expected one of {', '.join(known)}")
-    wanted = names or tuple(known)
+    wanted = tuple(dict.fromkeys(names)) or tuple(known)
     items: list[Item] = []
     absent: list[str] = []
     for name in wanted:
@@ -90,6 +97,16 @@ def evaluation_items(names: tuple[str, ...] = ()) -> tuple[list[Item], list[str]
     return items, absent
 
 
+def sources_of(names: Sequence[str]) -> list[str]:
+    """Return the data sets, as `hebench data get` calls them, that public sets are read from."""
+    files = [
+        file
+        for name in names
+        for file in (("nakdimon-test",) if name == "nikud" else _PUBLIC[name][3])
+    ]
+    return list(dict.fromkeys(file.partition("/")[0] for file in files))
+
+
 def _items(name: str, splits: "DatasetDict", fields: tuple[str, ...]) -> Iterator[Item]:
     seen: set[str] = set()
     for doc in splits["test"]:
@@ -107,7 +124,7 @@ def _nikud() -> tuple[list[Item], list[str]]:
     items = []
     for file in files:
         if file.cached.exists():
-            lines = file.cached.read_text(encoding="utf-8").splitlines()
+            lines = fetch(file.source, file.name).read_text(encoding="utf-8").splitlines()
             items += [
                 Item("nikud", f"{file.name}:{number}", line)
                 for number, line in enumerate(lines, start=1)

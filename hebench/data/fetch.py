@@ -28,7 +28,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from hebench.errors import DataError, one_line
-from hebench.files import cache_folder, require_writable, sha256_of
+from hebench.files import cache_folder, expanded, require_writable, sha256_of
 
 UPSTREAM = "https://raw.githubusercontent.com"
 _TIMEOUT_SECONDS = 60
@@ -108,16 +108,16 @@ def fetch(source: str, name: str) -> Path:
     """Return the local path of a pinned file, downloaded and checked.
 
     Raises DataError if the source or file is unknown, cannot be had, or fails its checksum;
-    ConfigError if the cache folder cannot be written.
+    ConfigError if the cache folder cannot be written or a `~name` is nobody's.
     """
     file = lookup(source, name)
     target = file.cached
-    if target.exists():
-        return _require_intact(file)
+    if _is_intact(file):
+        return target
     require_writable(target.parent)
     partial = target.with_name(f".{target.name}.part")
     with _locked(target.with_name(f".{target.name}.lock")):
-        if target.exists():  # another process was faster
+        if target.exists():  # another process was faster, or it is damaged
             return _require_intact(file)
         _obtain(file, partial)
         found = checksum_of(file, partial)
@@ -169,7 +169,18 @@ def checksum_of(file: PinnedFile, path: Path) -> str:
     return f"git blob {hashlib.sha1(header + content).hexdigest()}"
 
 
+def _is_intact(file: PinnedFile) -> bool:
+    try:
+        return file.cached.exists() and checksum_of(file, file.cached) == file.checksum
+    except FileNotFoundError:  # another process has just set it aside
+        return False
+
+
 def _require_intact(file: PinnedFile) -> Path:
+    """Return where a cached file lies. Raises DataError, and sets it aside, if it is damaged.
+
+    Called under the file's lock: else what another process has just downloaded could go.
+    """
     target = file.cached
     found = checksum_of(file, target)
     if found == file.checksum:
@@ -192,7 +203,7 @@ def _obtain(file: PinnedFile, partial: Path) -> None:
     """Copy or download `file` to `partial`, unchecked."""
     mirror = os.environ.get("HEBENCH_MIRROR", "")
     if mirror and "://" not in mirror:
-        origin = Path(mirror).expanduser().joinpath(*file.relative.parts)
+        origin = expanded(mirror).joinpath(*file.relative.parts)
         if not origin.is_file():
             raise DataError(
                 f"{_describe(file)} is not in HEBENCH_MIRROR: expected {origin}; unset "
@@ -224,7 +235,10 @@ def _download(url: str, partial: Path, label: str) -> None:
     from tqdm import tqdm
 
     begun = partial.stat().st_size if partial.exists() else 0
-    headers = {"Range": f"bytes={begun}-"} if begun else {}
+    # Uncompressed, or the bytes that are there would be others than the server goes on from.
+    headers = {"Accept-Encoding": "identity"}
+    if begun:
+        headers["Range"] = f"bytes={begun}-"
     with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT_SECONDS) as response:
         if response.status_code == requests.codes.requested_range_not_satisfiable:
             return  # nothing is left to fetch; the checksum decides

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hebench.errors import DataError
-from hebench.files import read_jsonl
+from hebench.files import expanded, read_jsonl
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -172,7 +172,7 @@ def bits_per_byte(text: str | None = None, **_: Any) -> "DatasetDict":
         found = {record["id"]: record["passage"] for record in mini_records("qa")}
         found |= {record["id"]: record["article"] for record in mini_records("summarization")}
     else:
-        found = _paragraphs(Path(text).expanduser())
+        found = _paragraphs(expanded(text))
     return _running(found)
 
 

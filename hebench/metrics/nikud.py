@@ -30,7 +30,8 @@ _TAKES_DAGESH = frozenset("בגדהוזטיכךלמנספףצקשת")
 # In these letters the dot is heard: b/v, k/kh, p/f, and u (or a consonant) in vav.
 _DAGESH_HEARD = frozenset("בכךפףו")
 _LETTER = re.compile("[א-ת]")
-_SPELLINGS = str.maketrans({"\u05ba": "\u05b9", "\u05c7": "\u05b8"})
+# Meteg and rafe decide nothing here, and would stand between a shin and its dot.
+_SPELLINGS = str.maketrans({"\u05ba": "\u05b9", "\u05c7": "\u05b8", "\u05bd": None, "\u05bf": None})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ def compare(reference: str, prediction: str) -> Pointing:
     """Return how far `prediction` points the letters of `reference` as `reference` does.
 
     Words are separated by white space. Qamats qatan counts as qamats, and holam haser for vav
-    as holam: few texts write them apart.
+    as holam: few texts write them apart. Meteg and rafe count for nothing.
     """
     wanted = _normal(reference).split()
     found = _normal(prediction).split()

@@ -1,3 +1,4 @@
+import contextlib
 import shutil
 import subprocess
 import threading
@@ -10,7 +11,7 @@ from typing import ClassVar
 import pytest
 
 from hebench.data.fetch import checksum_of, fetch, lookup, sources
-from hebench.errors import DataError
+from hebench.errors import ConfigError, DataError
 from hebench.files import cache_folder, sha256_of
 
 FILE = sources()["heq"].files["validation"]
@@ -103,6 +104,37 @@ def test_a_damaged_cached_file_is_set_aside_and_then_fetched_again(
     assert list(path.parent.glob("*.damaged-*"))
 
 
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_damaged_file_that_another_process_saw_to_is_not_set_aside(
+    mirror: Path, monkeypatch: pytest.MonkeyPatch, mended: bool
+) -> None:
+    path = fetch("heq", "validation")
+    content = path.read_bytes()
+    path.write_bytes(b"{}")
+
+    @contextlib.contextmanager
+    def waited(_: Path) -> Iterator[None]:
+        """Another process had the lock first: it set the file aside, or downloaded it, too."""
+        path.unlink()
+        if mended:
+            path.write_bytes(content)
+        yield
+
+    monkeypatch.setattr("hebench.data.fetch._locked", waited)
+    assert sha256_of(fetch("heq", "validation")) == FILE.sha256
+    assert not list(path.parent.glob("*.damaged-*"))
+
+
+@pytest.mark.parametrize("variable", ["HEBENCH_CACHE", "HEBENCH_MIRROR"])
+def test_a_home_folder_of_nobody_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv("HEBENCH_CACHE", str(tmp_path))
+    monkeypatch.setenv(variable, "~no-such-user/x")
+    with pytest.raises(ConfigError, match="~no-such-user/x: expected a user's home folder"):
+        fetch("heq", "validation")
+
+
 def test_an_unmirrored_file_names_the_set_and_what_to_do(mirror: Path) -> None:
     with pytest.raises(DataError, match="heq/test .* is not in HEBENCH_MIRROR.*unset"):
         fetch("heq", "test")
@@ -138,10 +170,10 @@ def test_a_git_blob_id_is_gits_own(tmp_path: Path) -> None:
 class RangeHandler(QuietHandler):
     """Serves byte ranges, which the standard handler does not; counts what it was asked."""
 
-    asked: ClassVar[list[str | None]] = []
+    asked: ClassVar[list[tuple[str | None, str | None]]] = []
 
     def do_GET(self) -> None:
-        self.asked.append(self.headers["Range"])
+        self.asked.append((self.headers["Range"], self.headers["Accept-Encoding"]))
         content = Path(self.translate_path(self.path)).read_bytes()
         start = int((self.headers["Range"] or "bytes=0-")[6:-1])
         self.send_response(206 if self.headers["Range"] else 200)
@@ -162,7 +194,7 @@ def test_an_interrupted_download_goes_on_where_it_was(
         whole = mirror.joinpath(*FILE.relative.parts).read_bytes()
         begun.write_bytes(whole[:300_000])
         assert sha256_of(fetch("heq", "validation")) == FILE.sha256
-        assert RangeHandler.asked == ["bytes=300000-"]
+        assert RangeHandler.asked == [("bytes=300000-", "identity")]
         running.shutdown()
 
 

@@ -79,6 +79,12 @@ def test_the_fast_words_agree_on_every_character_there_is() -> None:
         assert hebrew_words(text) == normalise(text, "hebrew").split(), hex(start)
 
 
+@pytest.mark.parametrize("marks", ["\u0315\u0316", "\u0315\uff9e", "\u0315\U0001d165"])
+def test_a_document_of_marks_is_still_read_in_linear_time(marks: str) -> None:
+    (word,) = hebrew_words("א" + marks * 200_000)  # would take minutes if all were sorted
+    assert len(word) == 31
+
+
 # Finding
 
 

@@ -34,6 +34,11 @@ def test_no_points_at_all() -> None:
         ("שׁוּם", "שׁום", 0, False),  # the dot of shuruk is heard
         ("חׇכְמָה", "חָכְמָה", 1, True),  # qamats qatan is qamats
         ("שָּׁנָה", "שָּׁנָה", 1, True),  # the order of marks is no decision
+        # Neither is a meteg or a rafe, which come before the dot of a shin.
+        ("ש\u05b8\u05c1לום", "ש\u05b8\u05bd\u05c1לום", 1, True),
+        ("ש\u05b8\u05bd\u05c1לום", "ש\u05b8\u05c1לום", 1, True),
+        ("ש\u05b8\u05c1לום", "ש\u05b8\u05bf\u05c1לום", 1, True),
+        ("ש\u05b8\u05bd\u05c1לום", "ש\u05b8\u05bd\u05c2לום", 0, False),
     ],
 )
 def test_what_counts(reference: str, prediction: str, words_right: int, plain_right: bool) -> None:

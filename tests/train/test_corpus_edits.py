@@ -95,6 +95,8 @@ TAKEN = [
     ("+1 (212) 555-0123 בארצות הברית", "<phone> בארצות הברית"),
     ("(+972) 50-123-4567 או (+1) 212-555-0123", "(<phone> או (<phone>"),
     ("סוף. This is a whole sentence in English. התחלה", "סוף. <foreign>. התחלה"),
+    ("סוף. Don't they know it’s Mary's own house? התחלה", "סוף. <foreign>? התחלה"),
+    ("(https://a.co/b_(c)_(d))).", "(<url>))."),
     ("הארגון (World Organization of Many Strange Things (WOMST)) כאן", "הארגון (<foreign>) כאן"),
     ('אמר "to be or not to be that is it" והלך', 'אמר "<foreign>" והלך'),
     ("כאן Это предложение написано по русски полностью כאן", "כאן <foreign> כאן"),
@@ -158,6 +160,9 @@ SLOW_TEXTS = {
     "long numbers": f"+{'1' * 60} " * 3_000,
     "numbers with points": "+12345678901234567.5 " * 10_000,
     "lines": "א\n" * 50_000,
+    "one word": "a" * 1_000_000,
+    "apostrophes in one word": "a'" * 500_000,
+    "brackets after an address": "https://a.co/" + ")" * 1_000_000,
 }
 
 

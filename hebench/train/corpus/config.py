@@ -63,13 +63,19 @@ class Input:
     rules_by_source: dict[str, Rules] = field(default_factory=dict)  # in place of `rules`
 
     def __post_init__(self) -> None:
-        """Refuse an input that is neither files nor a dataset, or a dataset without a commit."""
+        """Refuse what is neither files nor a dataset, or both, and a dataset without a commit."""
         if (self.path is None) == (self.dataset is None):
             raise ConfigError("expected one of path and dataset; give files or a dataset's name")
         if self.dataset is not None and self.revision is None:
             raise ConfigError(
                 f"dataset {self.dataset}: expected a revision, so that a later run reads the same; "
                 "add the commit"
+            )
+        of_a_dataset = (self.revision, self.subset, self.split)
+        if self.path is not None and of_a_dataset != (None, None, Input.split):
+            raise ConfigError(
+                f"path {self.path}: expected no revision, subset or split, which only a dataset "
+                "has; leave them out, or give `dataset` in place of `path`"
             )
         if self.source is not None:
             _require_name("source", self.source)

@@ -203,9 +203,9 @@ def mask_private(text: str, country: str, edits: Edits) -> str:
 def _without_url(match: re.Match[str]) -> str:
     url = match[0]
     end = len(url)
-    while url[end - 1] in _AFTER_URL and not (
-        url[end - 1] == ")" and url.count("(", 0, end) >= url.count(")", 0, end)
-    ):
+    unopened = url.count(")") - url.count("(")
+    while (last := url[end - 1]) in _AFTER_URL and (last != ")" or unopened > 0):
+        unopened -= last == ")"
         end -= 1
     return URL + url[end:]
 
@@ -246,8 +246,10 @@ def _foreign(target: Language, words: int) -> tuple[re.Pattern[str], re.Pattern[
     letter = rf"[^\W\d_{target.letters}]"
     word, gap = rf"{letter}++(?:['’]{letter}++)*+", r"(?:[^\w<>]|[\d_]){1,20}"
     kept = "|".join((EMAIL, PHONE, URL, target.placeholder))
-    span = rf"""{kept}|(?P<span>{word}(?:{gap}{word}){{{words - 1},}})(?P<close>[)\]"]{{0,4}})"""
-    return re.compile(span), re.compile(letter + "{2,}")
+    # Never from inside a word: what fails at its beginning fails there, too, letter by letter.
+    begin = rf"(?<!{letter})(?<!{letter}['’])"
+    span = rf"""(?P<span>{word}(?:{gap}{word}){{{words - 1},}})(?P<close>[)\]"]{{0,4}})"""
+    return re.compile(f"{kept}|{begin}{span}"), re.compile(letter + "{2,}")
 
 
 def _unopened(span: str, close: str) -> str:
