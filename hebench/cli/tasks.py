@@ -44,17 +44,13 @@ def tasks_check(
 ) -> None:
     """Find task files that the harness would drop silently, and other faults."""
     from hebench.harness import check
-    from hebench.harness.tasks import task_names, tasks_folder
+    from hebench.harness.tasks import tasks_folder
 
     chosen = folder or tasks_folder()
     problems = check.check_tasks(chosen)
     rendered: list[check.Rendering] = []
     if not problems:
-        names = {path.stem for path in chosen.rglob("*.yaml")}
-        kinds = task_names(() if folder is None else (folder,))
-        rendered = check.render_tasks(
-            chosen, sorted(name for name in names if kinds.get(name) == "task")
-        )
+        rendered = check.render_tasks(chosen, check.named_tasks(chosen))
         if store:
             print(f"stored in {check.store_prompts(chosen, rendered)}")
         problems += check.changed_prompts(chosen, rendered)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -33,10 +34,21 @@ class AnswerLog(CacheHook):  # type: ignore[misc]
     """
 
     def __init__(
-        self, path: Path, settings: dict[str, Any], versions: dict[str, str], *, rank: int = 0
+        self,
+        path: Path,
+        settings: dict[str, Any],
+        versions: dict[str, str],
+        *,
+        rank: int = 0,
+        at_once: int | None = None,
     ) -> None:
-        """Open the log at `path`, reading what it holds; versions: of the tasks, by name."""
+        """Open the log at `path`, reading what it holds; versions: of the tasks, by name.
+
+        at_once: the most requests that the model is given in one call, where it tells of its
+        answers only when it has all of them.
+        """
         super().__init__(None)
+        self._at_once = at_once
         self._answers: dict[str, Any] = {}
         self._awaited: dict[str, list[str]] = {}  # keys by what the model sees of them
         self._bar: tqdm[Any] | None = None
@@ -98,9 +110,12 @@ class AnswerLog(CacheHook):  # type: ignore[misc]
             # disable=None: a bar on a terminal, nothing in a log file. The model's own bar is
             # switched off, since it knows neither of this nor of the answers that are reused.
             with tqdm(total=len(missing), desc=kind, unit="request", disable=None) as self._bar:
-                answers = ask([request for _, request in missing], disable_tqdm=True)
-                for (key, _), answer in zip(missing, answers, strict=True):
-                    self._keep(key, answer)
+                size = self._at_once or len(missing)
+                for start in range(0, len(missing), size):
+                    some = missing[start : start + size]
+                    answers = ask([request for _, request in some], disable_tqdm=True)
+                    for (key, _), answer in zip(some, answers, strict=True):
+                        self._keep(key, answer)
             self._awaited.clear()
         used = [self._answers[key] for key in once.values()]
         self.served |= {answer["served"] for answer in used if isinstance(answer, dict)}
@@ -108,7 +123,10 @@ class AnswerLog(CacheHook):  # type: ignore[misc]
         return [_as_given(self._answers[key]) for key in keys]
 
     def _files(self) -> list[Path]:
-        return sorted(self._path.parent.glob(f"{self._path.stem}*{self._path.suffix}"))
+        """Return the log and those of other processes, but no copy that a user has made."""
+        stem, suffix = map(re.escape, (self._path.stem, self._path.suffix))
+        ours = re.compile(rf"{stem}(\.\d+)?{suffix}")
+        return sorted(path for path in self._path.parent.iterdir() if ours.fullmatch(path.name))
 
     def _keep(self, key: str, answer: Any) -> None:
         if key not in self._answers:

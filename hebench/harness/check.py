@@ -22,7 +22,13 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from hebench.config import require_single_keys
 from hebench.errors import CheckpointError, DataError, TaskError, one_line
 from hebench.files import sha256_of_json, write_atomically
-from hebench.harness.tasks import load_tasks, quiet, tasks_folder, upstream_folders
+from hebench.harness.tasks import (
+    build_requests,
+    load_tasks,
+    quiet,
+    tasks_folder,
+    upstream_folders,
+)
 
 PROMPTS_NAME = "prompts.json"
 _DOCUMENTS = 20  # whose choices are cut by a tokenizer: boundaries repeat after a few
@@ -72,7 +78,10 @@ def check_tasks(folder: Path) -> list[Problem]:
             problems.append(
                 Problem(path, f"expected a name that starts with hebench_, found {name}")
             )
-        problems += [Problem(path, message) for message in _faults(config)]
+        try:
+            problems += [Problem(path, message) for message in _faults(config)]
+        except (TypeError, AttributeError, ValueError) as error:
+            problems.append(Problem(path, f"a value of the wrong kind: {one_line(error)}"))
     members = {path: list(_members(config)) for path, config in configs.items()}
     known = _known_names(folder, {name for names in members.values() for name in names})
     for path, names in members.items():
@@ -82,6 +91,12 @@ def check_tasks(folder: Path) -> list[Problem]:
             if name not in known
         ]
     return problems
+
+
+def named_tasks(folder: Path) -> list[str]:
+    """Return the names of the tasks, without groups, that the files under `folder` give."""
+    names = (load_yaml(path, resolve_func=False).get("task") for path in folder.rglob("*.yaml"))
+    return sorted({name for name in names if isinstance(name, str)})
 
 
 def _included(path: Path) -> Iterator[Path]:
@@ -161,7 +176,7 @@ def render_tasks(folder: Path, names: Iterable[str]) -> list[Rendering]:
         except DataError as error:
             found.append(Rendering(name, None, "", one_line(error)))
             continue
-        task.build_all_requests(limit=1, rank=0, world_size=1)
+        build_requests(task, 1)
         requests = [list(instance.args) for instance in task.instances]
         found.append(Rendering(name, sha256_of_json(requests), str(task.VERSION)))
     return found
@@ -227,7 +242,7 @@ def check_boundaries(folder: Path, rendered: Iterable[Rendering], tokenizer: str
         (task,) = load_tasks((item.task,), include)["tasks"].values()
         if task.OUTPUT_TYPE != "multiple_choice":
             continue
-        task.build_all_requests(limit=_DOCUMENTS, rank=0, world_size=1)
+        build_requests(task, _DOCUMENTS)
         for instance in task.instances:
             context, choice = instance.args
             cut = len(encode(context, add_special_tokens=False)) if context else 0

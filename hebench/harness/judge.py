@@ -33,7 +33,7 @@ from typing import Any
 from tqdm import tqdm
 
 from hebench.errors import ConfigError, DataError, HebenchError, one_line
-from hebench.files import finite, read_jsonl, sha256_of_json, write_atomically
+from hebench.files import encodable, finite, read_jsonl, sha256_of_json, write_atomically
 from hebench.metrics.extract import strip_thinking
 from hebench.metrics.judge import (
     AXES,
@@ -373,9 +373,9 @@ def _client(config: JudgeConfig) -> Iterator[Callable[[str], Record]]:
             if message is None or not hasattr(message, "content"):
                 raise failure(f"no chat completion came, but {str(reply)[:80]!r}")
             return {
-                "served": _encodable(_public(str(getattr(reply, "model", "unknown"))))[:200],
+                "served": encodable(_public(str(getattr(reply, "model", "unknown"))))[:200],
                 # A reply that the server withheld is empty, so it cannot be read and is counted.
-                "reply": _encodable(str(message.content or ""))[-_LONGEST_REPLY:],
+                "reply": encodable(str(message.content or ""))[-_LONGEST_REPLY:],
                 "truncated": getattr(choice, "finish_reason", None) == "length",
                 "max_tokens": config.max_tokens,
             }
@@ -469,12 +469,12 @@ def _item(sample: dict[str, Any]) -> _Item:
         raise ValueError("a doc.title or doc.target that is no text")
     name = str(doc.get("id", sample.get("doc_id")))
     return _Item(
-        id=_encodable(name),
+        id=encodable(name),
         cluster=str(doc.get("cluster", name)),
-        title=_encodable(title),
-        article=_encodable(doc["article"]),
-        reference=_encodable(reference).strip(),
-        summary=_encodable(strip_thinking(reply)),
+        title=encodable(title),
+        article=encodable(doc["article"]),
+        reference=encodable(reference).strip(),
+        summary=encodable(strip_thinking(reply)),
     )
 
 
@@ -503,8 +503,3 @@ def _summary_file(config: JudgeConfig) -> Path:
 def _public(model: str) -> str:
     """Return a model's name without the path that it may have on a server's disk."""
     return Path(model).name if model.startswith(("/", "~", ".")) else model
-
-
-def _encodable(text: str) -> str:
-    """Return `text` with lone surrogates, which JSON can carry and UTF-8 cannot, as "?"."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -13,7 +13,7 @@ from typing import Any
 from lm_eval.api.model import LM
 
 from hebench.errors import CheckpointError, ConfigError, TaskError, one_line
-from hebench.files import sha256_of_files
+from hebench.files import expanded, sha256_of_files
 from hebench.harness.tasks import quiet
 from hebench.models.baselines import BASELINES, TITLES
 from hebench.records import Model
@@ -26,8 +26,14 @@ _SETTINGS_PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt")
 def identify(model: str, *, name: str | None, revision: str | None, dtype: str) -> Model:
     """Return what is known of `model` before its weights are loaded.
 
-    Raises ConfigError for an unknown baseline, CheckpointError for what is not a model.
+    Raises ConfigError for an unknown baseline or a revision of what has none, CheckpointError for
+    what is not a model.
     """
+    folder = expanded(model)
+    if revision is not None and (model.startswith(BASELINE_PREFIX) or folder.is_dir()):
+        raise ConfigError(
+            f"--revision: expected a model of the Hub, found {model}, which has none; leave it out"
+        )
     if model.startswith(BASELINE_PREFIX):
         kind = model.removeprefix(BASELINE_PREFIX)
         if kind not in BASELINES:
@@ -40,7 +46,6 @@ def identify(model: str, *, name: str | None, revision: str | None, dtype: str) 
             parameters=None,
             dtype=None,
         )
-    folder = Path(model).expanduser()
     local = folder.is_dir()
     if not local and (folder.exists() or model.startswith(("/", ".", "~"))):
         raise CheckpointError(
@@ -105,7 +110,7 @@ def settings_sha256(model: str) -> str | None:
 
     None for a model that is not a folder: its revision says it all.
     """
-    folder = Path(model).expanduser()
+    folder = expanded(model)
     if not folder.is_dir():
         return None
     beside = {path for pattern in _SETTINGS_PATTERNS for path in folder.glob(pattern)}
@@ -129,7 +134,7 @@ def load_local(  # noqa: PLR0913 (each is named at the call)
     vLLM looks for its device and its batches itself. Raises ConfigError if vLLM is not installed
     or there is no such device, CheckpointError if the model does not load.
     """
-    local = Path(model).expanduser()
+    local = expanded(model)
     common = {
         "pretrained": str(local) if local.is_dir() else model,
         "revision": identity.revision or "main",

@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import importlib.metadata
+import inspect
 import json
 import os
 import platform
@@ -17,6 +18,7 @@ from typing import Any
 import jinja2
 import numpy as np
 from lm_eval.api.model import LM
+from lm_eval.models.utils import normalize_gen_kwargs
 
 from hebench.errors import ConfigError, HebenchError, TaskError, one_line
 from hebench.files import read_jsonl, require_writable, sha256_of_json
@@ -38,6 +40,7 @@ from hebench.records import MANIFEST_NAME, MANIFEST_SCHEMA, Model, RunManifest
 TRACKS = ("base", "chat", "thinking")
 DTYPES = ("bfloat16", "float16", "float32", "auto")
 BACKENDS = ("prefix", "hf", "vllm", "openai")
+_VLLM_AT_ONCE = 2048  # requests: many times what it batches, minutes of work for a GPU
 _PACKAGES = (
     "hebench",
     "lm_eval",
@@ -69,6 +72,7 @@ class EvalConfig:
     text: str | None = None  # a text file of the user's, for tasks that read running text
     seed: int = 1234
     # base, chat or thinking; the latter two apply the model's chat template, telling it which.
+    # Of a server it only says what the server does: whether it thinks is set there.
     track: str = "base"
     backend: str = "prefix"  # shared beginnings; hf: lm-eval's own; vllm; openai: a chat server
     base_url: str | None = None  # of that server, such as http://localhost:8000/v1
@@ -97,6 +101,8 @@ class EvalConfig:
             raise ConfigError("--backend openai and --base-url go together")
         if self.backend == "openai" and self.track == "base":
             raise ConfigError("a chat server applies a chat template: add --track chat")
+        if self.revision is not None and self.base_url is not None:
+            raise ConfigError("--revision: a chat server chooses it; leave the option out")
 
 
 def evaluate(config: EvalConfig) -> RunManifest:
@@ -108,6 +114,7 @@ def evaluate(config: EvalConfig) -> RunManifest:
     _require_shareable(config)
     require_writable(config.out)
     loaded = load_tasks(config.tasks, config.include, split=config.split, text=config.text)
+    _require_used(config, loaded)
     identity = (
         identify_served(config.model, name=config.name)
         if config.backend == "openai"
@@ -129,7 +136,13 @@ def evaluate(config: EvalConfig) -> RunManifest:
     ):
         return earlier
 
-    log = AnswerLog(config.out / ANSWERS_NAME, settings, versions, rank=rank())
+    log = AnswerLog(
+        config.out / ANSWERS_NAME,
+        settings,
+        versions,
+        rank=rank(),
+        at_once=_VLLM_AT_ONCE if config.backend == "vllm" else None,
+    )
     try:
         lm = baseline or _load(config, identity, log)
         started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
@@ -204,6 +217,27 @@ def _require_shareable(config: EvalConfig) -> None:
             f"expected one process, found {count}: only --backend prefix shares out the work of a "
             "model among several; start hebench without a launcher"
         )
+
+
+def _require_used(config: EvalConfig, loaded: dict[str, Any]) -> None:
+    """Raise ConfigError for a split, or a text, that the loader of no chosen task takes."""
+    loaders = [task.config.custom_dataset for task in loaded["tasks"].values()]
+    taken = [
+        parameter
+        for loader in loaders
+        if loader is not None
+        for parameter in inspect.signature(loader).parameters.values()
+    ]
+    for option in ("split", "text"):
+        # A loader of a user's may take it among others, as `**kwargs`; ours have no use for `**_`.
+        if getattr(config, option) is not None and not any(
+            each.name == option or (each.kind is each.VAR_KEYWORD and each.name != "_")
+            for each in taken
+        ):
+            raise ConfigError(
+                f"--{option}: expected a task that has a choice of it, found "
+                f"{', '.join(config.tasks)}; leave the option out"
+            )
 
 
 def _device_of(lm: LM, config: EvalConfig) -> str:
@@ -343,10 +377,10 @@ def _ask_and_score(
 
         torch.manual_seed(config.seed)
     for task in loaded["tasks"].values():
-        _require_askable(lm, task, config.limit)
-        task.set_fewshot_seed(seed=config.seed)
         if config.max_tokens and task.get_config("output_type") == "generate_until":
             task.set_config("generation_kwargs", {"max_gen_toks": config.max_tokens}, update=True)
+        _require_askable(lm, task, config.limit)
+        task.set_fewshot_seed(seed=config.seed)
     if config.track != "base":
         _require_template(lm, config)
     with quiet():
@@ -400,7 +434,7 @@ def _require_askable(lm: LM, task: Any, limit: int | None) -> None:
 
     Of several processes that read running text each waits for the others there, and one that finds
     all its answers in the log never comes; nor may one of them be left without an item. A model of
-    vLLM that thinks scores no given answers.
+    vLLM that thinks scores no given answers. Free answers must leave room for a prompt.
     """
     kind, name = task.get_config("output_type"), task.config.task
     if kind == "loglikelihood_rolling" and lm.world_size > 1 and lm.branches is None:
@@ -412,6 +446,14 @@ def _require_askable(lm: LM, task: Any, limit: int | None) -> None:
         raise ConfigError(
             f"--track thinking: with --backend vllm expected tasks with free answers, found {name}"
         )
+    if kind == "generate_until" and hasattr(lm, "max_length"):
+        options = task.get_config("generation_kwargs") or {}
+        tokens = normalize_gen_kwargs(options, lm.max_gen_toks)["max_gen_toks"]
+        if tokens >= lm.max_length:
+            raise ConfigError(
+                f"{name} lets answers have {tokens} tokens, and the whole context of the model has "
+                f"{lm.max_length}; limit them with --max-tokens"
+            )
     items = min(limit or len(task.eval_docs), len(task.eval_docs))
     if items < lm.world_size:
         raise ConfigError(

@@ -1,8 +1,9 @@
 """A chat model behind an OpenAI-compatible server: vLLM, llama.cpp, `transformers serve`, an API.
 
-    hebench eval Qwen/Qwen3-8B --backend openai --base-url http://localhost:8000/v1 \\
-        --track chat --tasks hebench_mini_chat --out runs/qwen
+    hebench eval Qwen/Qwen3-4B-Instruct-2507 --backend openai \\
+        --base-url http://localhost:8000/v1 --track chat --tasks hebench_mini_chat --out runs/qwen
 
+Whether a model thinks before it answers is set at the server; `--track thinking` records that.
 The `openai` client retries refused, limited and timed-out requests, waiting as the server says.
 What still fails stops the run: answers so far are kept, and the same command goes on. The key
 is read from OPENAI_API_KEY and written nowhere. Such servers give no log-likelihoods, so only
@@ -16,8 +17,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 from lm_eval.api.model import LM
+from lm_eval.models.utils import normalize_gen_kwargs
 
 from hebench.errors import ConfigError, HebenchError, TaskError, one_line
+from hebench.files import encodable
 
 _RETRIES = 5
 _TIMEOUT_SECONDS = 300
@@ -89,14 +92,15 @@ class ServedModel(LM):  # type: ignore[misc]
 
         Raises HebenchError if there is none to be had.
         """
-        limit = {"max_tokens": settings["max_gen_toks"]} if "max_gen_toks" in settings else {}
+        options = normalize_gen_kwargs(settings, 0)
+        limit = {"max_tokens": options["max_gen_toks"]} if options["max_gen_toks"] else {}
         try:
             reply = self._client.chat.completions.create(
                 model=self._model,
                 messages=json.loads(messages),
                 temperature=0,
                 seed=self._seed,
-                stop=list(settings.get("until") or [])[:_MOST_STOPS] or None,
+                stop=[text for text in options["until"] if text][:_MOST_STOPS] or None,
                 **limit,
             )
         except self._openai.APIStatusError as error:
@@ -107,9 +111,9 @@ class ServedModel(LM):  # type: ignore[misc]
         if not isinstance(choices, list) or not choices or not _message_of(choices[0]):
             raise self._failure(f"no chat completion came, but {str(reply)[:80]!r}")
         # A local server may answer under a path of its machine, which is nobody's business.
-        served = str(getattr(reply, "model", "unknown")).rsplit("/", maxsplit=1)[-1]
+        served = encodable(str(getattr(reply, "model", "unknown")).rsplit("/", maxsplit=1)[-1])
         content = _message_of(choices[0]).content
-        text = None if content is None else str(content)
+        text = None if content is None else encodable(str(content))
         with self._recording:
             self.cache_hook.add_partial(
                 "generate_until", (messages, settings), {"text": text, "served": served}

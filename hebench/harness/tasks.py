@@ -52,7 +52,7 @@ def prompts(task_name: str, count: int, include: Sequence[Path] = ()) -> list[st
     if len(loaded["tasks"]) != 1:
         raise TaskError(f"expected one task, found the group {task_name}; name one of its tasks")
     task = next(iter(loaded["tasks"].values()))
-    task.build_all_requests(limit=count, rank=0, world_size=1)
+    build_requests(task, count)
     seen = {instance.doc_id: instance.args[0] for instance in task.instances}
     return [seen[doc_id] for doc_id in sorted(seen)]
 
@@ -63,7 +63,7 @@ def prompt_sha256(task_name: str, split: str | None, count: int) -> str:
     Raises DataError where the data cannot be had.
     """
     (task,) = load_tasks((task_name,), split=split)["tasks"].values()
-    task.build_all_requests(limit=count, rank=0, world_size=1)
+    build_requests(task, count)
     first: dict[int, str] = {}
     for instance in task.instances:
         first.setdefault(instance.doc_id, hash_string(instance.args[0]))
@@ -134,11 +134,24 @@ def load_tasks(
             return dict(manager.load(list(names)))
     except HebenchError:
         raise
-    except (ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
-        raise TaskError(f"cannot load {', '.join(names)}: {one_line(error)}") from error
     except OSError as error:  # no Hub, above all
         raise DataError(
             f"cannot get the data of {', '.join(names)}: {one_line(error)}; connect to the Hub"
+        ) from error
+    except Exception as error:  # a task is somebody's code and templates, and may raise anything
+        raise TaskError(
+            f"cannot load {', '.join(names)}: {type(error).__name__}: {one_line(error)}"
+        ) from error
+
+
+def build_requests(task: Any, count: int) -> None:
+    """Write the prompts of a task's first `count` items. Raises TaskError if it cannot."""
+    try:
+        task.build_all_requests(limit=count, rank=0, world_size=1)
+    except Exception as error:  # as in `load_tasks`
+        raise TaskError(
+            f"{task.config.task}: cannot write its prompts: {type(error).__name__}: "
+            f"{one_line(error)}"
         ) from error
 
 

@@ -343,7 +343,7 @@ _LABELS = {
     **dict.fromkeys(("נובע", "סותר", "מושאל", "מעורב"), ("ת", "ים", "ות")),
     **dict.fromkeys(("נכון", "שגוי"), ("ה", "ים", "ות")),
 }
-_SPELLINGS = (("נייטרל", "ניטרל"), ("נטרל", "ניטרל"))
+_SPELLINGS = (("נייטרל", "ניטרל"), ("נטרל", "ניטרל"), ("גיאוגרפ", "גאוגרפ"))
 # Inside a sentence these are grammar (לא ידוע, לכן); as an answer they open it.
 _PARTICLES = ("כן", "לא", "yes", "no")
 _DENIALS = "לא אינו אינה אינם אינן איננו איננה not isnt"

@@ -88,7 +88,7 @@ def _require_intact(folder: Path) -> None:
         path = folder / name
         found = sha256_of(path) if path.is_file() else "nothing"
         if found != expected:
-            aside = folder.with_name(f"{folder.name}.damaged-{found[:8]}")
+            aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name}.damaged-"))
             folder.rename(aside)
             raise DataError(
                 f"{path}: expected SHA-256 {expected}, found {found}; the damaged folder was set "

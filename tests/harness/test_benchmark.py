@@ -28,6 +28,17 @@ def _unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["hebench"])
 
 
+@pytest.mark.parametrize("option", ["--limit", "--piece"])
+def test_no_items_at_all_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "model", option, "0"])
+    with pytest.raises(SystemExit) as info:
+        evaluate.main()
+    assert info.value.code == 2
+    assert f"{option}: expected at least 1, found 0" in capsys.readouterr().err
+
+
 def test_a_side_that_fails_ends_its_process_with_its_exit_code(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as info:
         evaluate.measured("ours", JOB, tmp_path)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from lm_eval.api.instance import Instance
 
 from hebench.board.read import read_run
 from hebench.errors import CheckpointError, ConfigError, DataError, TaskError
@@ -160,6 +161,44 @@ def test_in_float32_the_shared_backend_goes_on_where_the_stock_one_ended(
     assert evaluate(config(tiny_model, tmp_path, limit=2)).requests_reused == 4
 
 
+def test_a_users_copy_of_the_log_is_left_alone(tiny_model: Path, tmp_path: Path) -> None:
+    evaluate(config(tiny_model, tmp_path, limit=1))
+    copy = tmp_path / "answers.before.jsonl"
+    shutil.copy(tmp_path / ANSWERS_NAME, copy)
+    content = copy.read_bytes()
+    (tmp_path / ANSWERS_NAME).unlink()
+    assert evaluate(config(tiny_model, tmp_path, limit=1)).requests_reused == 0
+    assert copy.read_bytes() == content
+
+
+def test_a_model_that_tells_of_its_answers_at_the_end_is_asked_in_parts(tmp_path: Path) -> None:
+    """As vLLM does: what it has answered before it is killed is kept."""
+    calls: list[int] = []
+
+    def ask(requests: list[Any], *, disable_tqdm: bool) -> list[str]:
+        calls.append(len(requests))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return [request.args[0] for request in requests]
+
+    requests = [
+        Instance("generate_until", {}, (f"שאלה {number}", {"until": []}), 0, ("t", number, 1))
+        for number in range(7)
+    ]
+
+    def log() -> AnswerLog:
+        return AnswerLog(tmp_path / ANSWERS_NAME, {}, {"t": "1"}, at_once=3)
+
+    first = log()
+    with pytest.raises(KeyboardInterrupt):
+        first.answer(ask, "generate_until", requests)
+    first.close()
+    second = log()
+    assert second.answer(ask, "generate_until", requests) == [each.args[0] for each in requests]
+    second.close()
+    assert calls == [3, 3, 1, 1]
+
+
 def test_a_folder_whose_log_is_gone_is_asked_anew(tiny_model: Path, tmp_path: Path) -> None:
     evaluate(config(tiny_model, tmp_path, limit=1))
     (tmp_path / ANSWERS_NAME).unlink()
@@ -259,6 +298,35 @@ def test_values_that_mean_nothing_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         config("baseline:random", tmp_path, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"split": "validaton"}, "--split: expected a task that has a choice of it, found hebench"),
+        ({"text": "notes.txt"}, "--text: expected a task that has a choice of it, found hebench"),
+        ({"revision": "main"}, "--revision: expected a model of the Hub, found baseline:random"),
+    ],
+)
+def test_options_that_nothing_asks_for_are_refused(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        evaluate(config("baseline:random", tmp_path, **changes))
+
+
+def test_a_revision_of_a_folder_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--revision: expected a model of the Hub, found /"):
+        evaluate(config(tiny_model, tmp_path, revision="main"))
+
+
+@pytest.mark.parametrize("backend", ["prefix", "hf"])
+def test_answers_that_leave_no_room_for_a_prompt_are_refused(
+    tiny_model: Path, tmp_path: Path, backend: str
+) -> None:
+    changes: dict[str, Any] = {"tasks": QUICK[1:], "max_tokens": 100_000, "backend": backend}
+    with pytest.raises(ConfigError, match="hebench_mini_qa lets answers have 100000 tokens"):
+        evaluate(config(tiny_model, tmp_path, **changes))
 
 
 def test_a_device_that_is_not_here_is_refused_before_anything_is_asked(

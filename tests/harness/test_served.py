@@ -33,7 +33,7 @@ def _few_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
 
 
-def ask(url: str, count: int = 1) -> list[str]:
+def ask(url: str, count: int = 1, **settings: Any) -> list[str]:
     """The answers to `count` questions."""
     model = ServedModel("he-1", url, concurrency=2, seed=7)
     requests = [
@@ -42,7 +42,7 @@ def ask(url: str, count: int = 1) -> list[str]:
             doc={},
             arguments=(
                 json.dumps([{"role": "user", "content": f"שאלה {number}"}]),
-                {"until": ["</s>"], "max_gen_toks": 9},
+                settings or {"until": ["</s>"], "max_gen_toks": 9},
             ),
             idx=0,
         )
@@ -57,6 +57,28 @@ def test_answers_come_back_in_order() -> None:
     sent = asked[0]
     assert (sent["model"], sent["temperature"], sent["seed"]) == ("he-1", 0, 7)
     assert (sent["max_tokens"], sent["stop"]) == (9, ["</s>"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "stop", "limit"),
+    [
+        ({"until": "###", "max_new_tokens": 512}, ["###"], 512),
+        ({"until": list("abcdef"), "max_tokens": 7}, list("abcd"), 7),
+        ({"until": [""], "temperature": 0}, None, None),
+    ],
+)
+def test_settings_are_read_as_lm_eval_reads_them(
+    settings: dict[str, Any], stop: list[str] | None, limit: int | None
+) -> None:
+    with server(lambda *_: completion("א")) as (url, asked):
+        ask(url, **settings)
+    assert (asked[0].get("stop"), asked[0].get("max_tokens")) == (stop, limit)
+
+
+def test_half_a_character_is_kept_as_a_question_mark(tmp_path: Path) -> None:
+    with server(lambda *_: completion("7 \ud83d")) as (url, _):
+        evaluate(config(url, tmp_path))
+    assert "7 ?" in (tmp_path / "answers.jsonl").read_text(encoding="utf-8")
 
 
 def test_a_limited_request_is_tried_again() -> None:
@@ -207,6 +229,7 @@ def test_tasks_that_need_likelihoods_are_refused(tmp_path: Path) -> None:
         ({"track": "arena"}, "--track: expected base, chat, thinking"),
         ({"backend": "tgi"}, "--backend: expected prefix, hf, vllm, openai"),
         ({"concurrency": 0}, "--concurrency"),
+        ({"revision": "main"}, "--revision: a chat server chooses it"),
     ],
 )
 def test_options_that_contradict_each_other(

@@ -9,13 +9,14 @@ from lm_eval.tasks import TaskManager
 from transformers import AutoTokenizer
 
 from hebench.data import load
-from hebench.data.load import NULL_ANSWER, SENTIMENT_LABELS
+from hebench.data.load import NULL_ANSWER, SENTIMENT_LABELS, mini_records
 from hebench.errors import DataError, TaskError
 from hebench.harness.check import (
     Rendering,
     changed_prompts,
     check_boundaries,
     check_tasks,
+    named_tasks,
     render_tasks,
     store_prompts,
 )
@@ -67,6 +68,9 @@ def test_every_yaml_is_indexed() -> None:
         (GOOD.replace("hebench_toy", "toy"), "starts with hebench_"),
         (GOOD.replace("num_fewshot: 0", ""), "num_fewshot"),
         (GOOD.replace("num_fewshot: 0", "num_fewshot: 3"), "not fixed"),
+        (GOOD.replace("num_fewshot: 0", "num_fewshot: '3'"), "a value of the wrong kind"),
+        (GOOD.replace("[{metric: score,", "[score, {metric: score,"), "a value of the wrong kind"),
+        (GOOD + "description: 5\n", "a value of the wrong kind"),
         (GOOD.replace("metric: score", "metric: acc"), "the metric `score`"),
         (GOOD + 'description: "קראו."\n', "blank line"),
         (GOOD.replace("multiple_choice", "generate_until"), "generation_kwargs.until"),
@@ -122,6 +126,37 @@ def test_a_stop_text_may_stand_without_a_list(tmp_path: Path) -> None:
     text = GOOD.replace("multiple_choice", "generate_until")
     (tmp_path / "a.yaml").write_text(text + 'generation_kwargs: {until: "\\n"}\n', "utf-8")
     assert check_tasks(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [("{{txt}}", "UndefinedError: 'txt' is undefined"), ("{{text", "TemplateSyntaxError")],
+)
+def test_a_template_that_fails_is_one_line(tmp_path: Path, template: str, reason: str) -> None:
+    text = GOOD.replace("{{text}}", template)
+    (tmp_path / "hebench_toy.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(TaskError, match=reason) as info:
+        prompts("hebench_toy", 1, (tmp_path,))
+    assert "\n" not in str(info.value)
+
+
+def test_a_template_that_fails_at_a_later_item_is_one_line(tmp_path: Path) -> None:
+    template = "{% if text != TEXT %}{{1 // 0}}{% endif %}"
+    first = json.dumps(mini_records("sentiment")[0]["text"], ensure_ascii=False)
+    text = GOOD.replace('"{{text}}"', json.dumps(template.replace("TEXT", first)))
+    (tmp_path / "hebench_toy.yaml").write_text(text, encoding="utf-8")
+    assert prompts("hebench_toy", 1, (tmp_path,)) == [""]
+    with pytest.raises(TaskError, match="cannot write its prompts: ZeroDivisionError"):
+        prompts("hebench_toy", 2, (tmp_path,))
+
+
+def test_tasks_are_found_whatever_their_files_are_called(tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text(GOOD, encoding="utf-8")
+    group = "group: hebench_all\ntask: [hebench_toy]\nmetadata: {version: 1}\n"
+    (tmp_path / "two.yaml").write_text(group, encoding="utf-8")
+    assert named_tasks(tmp_path) == ["hebench_toy"]
+    (rendered,) = render_tasks(tmp_path, named_tasks(tmp_path))
+    assert rendered.prompt_sha256
 
 
 def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

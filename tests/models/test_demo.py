@@ -1,6 +1,7 @@
 """The demo model's cache and its errors; the real download is in tests/real."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,16 @@ def test_a_truncated_weight_file_is_set_aside(cached: Path) -> None:
     assert not cached.exists()
     (aside,) = cached.parent.iterdir()
     assert (aside / "model.safetensors").read_bytes() == b"weigh"
+
+
+def test_the_same_damage_twice_is_set_aside_twice(cached: Path) -> None:
+    copy = cached.parent / "copy"
+    shutil.copytree(cached, copy)
+    for _ in range(2):
+        (cached / "model.safetensors").unlink()  # a cleaner of caches takes it each time
+        with pytest.raises(DataError, match="found nothing; the damaged folder was set aside"):
+            demo.obtain()
+        shutil.copytree(copy, cached)
 
 
 def test_an_index_that_cannot_be_reached_is_one_line(
