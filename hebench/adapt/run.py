@@ -11,12 +11,14 @@ the first stage that it would change.
 
 Started by a launcher (torchrun), pre-training, SFT and DPO use all its processes; what one process
 does (corpus, tokenizer, distillation, calibration, measuring) the first one does, and the others
-wait for its stage record.
+wait for its stage record, as long as it shows in RUN/.alive that it is there.
 """
 
+import contextlib
 import json
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hebench.adapt.measure import measure
@@ -25,8 +27,8 @@ from hebench.adapt.plan import require_startable
 from hebench.adapt.recipe import DEMO_MODEL, TINY_MODEL, Recipe, recipes_folder
 from hebench.adapt.report import Point, Report, make_report, write_report
 from hebench.config import plain
-from hebench.errors import CheckpointError
-from hebench.files import require_writable, write_atomically
+from hebench.errors import CheckpointError, HebenchError
+from hebench.files import expanded, require_writable, write_atomically
 from hebench.models import demo, tiny
 from hebench.processes import rank
 from hebench.train import calibrate, corpus, distil, dpo, pretrain, sft, tokenizer
@@ -35,6 +37,9 @@ from hebench.train.texts import read_documents
 
 SHARED_STAGES = ("pretrain", "sft", "dpo")  # done by all processes together
 WAIT_SECONDS = 1.0
+ALIVE_NAME = ".alive"
+# DeepSpeed's launcher ends the processes of a machine when one fails, but not those of the others.
+BEAT_SECONDS, SILENT_SECONDS = 15.0, 600.0
 Announce = Callable[[str], None]
 
 
@@ -45,6 +50,11 @@ def adapt(recipe: Recipe, out: Path, announce: Announce = lambda _: None) -> Rep
     can mend; what is complete by then stays.
     """
     require_writable(out)
+    with _alive(out / ALIVE_NAME):
+        return _adapt(recipe, out, announce)
+
+
+def _adapt(recipe: Recipe, out: Path, announce: Announce) -> Report:
     first = rank() == 0
     asked = json.dumps(plain(recipe), indent=2) + "\n"
     if first:
@@ -121,7 +131,10 @@ class _Run:
     def _stage(self, name: str, run: Callable[[Path], StageRecord]) -> None:
         self.announce(name)
         alone = name not in SHARED_STAGES
-        self.records[name] = once(self.out / name, run) if alone else run(self.out / name)
+        self.records[name] = self._once(self.out / name, run) if alone else run(self.out / name)
+
+    def _once(self, folder: Path, run: Callable[[Path], StageRecord]) -> StageRecord:
+        return once(folder, run, self.out / ALIVE_NAME)
 
     def _trained(
         self, name: str, run: Callable[[Path], StageRecord], *, at_end: bool = False
@@ -131,14 +144,16 @@ class _Run:
         if name == "pretrain" and self.recipe.selection is not None:
             self.announce("choosing a checkpoint")
             run_folder, asked = self.out / name, self.recipe.selection
-            once(run_folder / CHOSEN, lambda to: selected(run_folder, asked, to, self.announce))
+            self._once(
+                run_folder / CHOSEN, lambda to: selected(run_folder, asked, to, self.announce)
+            )
             self.model = run_folder / CHOSEN / MODEL
         self._point(name, at_end=at_end)
 
     def _point(self, name: str, *, at_end: bool) -> None:
         config = self.recipe.measure
         self.announce(f"measuring after {name}" if self.points else "measuring the base model")
-        record = once(
+        record = self._once(
             self.out / "scores" / name,
             lambda folder: measure(
                 config,
@@ -152,18 +167,59 @@ class _Run:
         self.points.append(Point(name=name, folder=self.out / "scores" / name, record=record))
 
 
-def once(folder: Path, run: Callable[[Path], StageRecord]) -> StageRecord:
+def once(folder: Path, run: Callable[[Path], StageRecord], alive: Path) -> StageRecord:
     """Return the record of a stage that one process does; the others wait for it.
 
-    A first process that fails ends the job, and with it those that wait: launchers see to that.
+    alive: the file that the first process touches as long as it lives. Raises HebenchError if it
+    has not for a while: most launchers end all processes then, but not every one.
     """
     if rank() == 0:
         return run(folder)
+    beat, since = _beat(alive), time.monotonic()
     while True:
         record = read_stage(folder)
         if record is not None and record.finished:
             return record
+        if (latest := _beat(alive)) != beat:
+            beat, since = latest, time.monotonic()
+        elif time.monotonic() - since > SILENT_SECONDS:
+            raise HebenchError(
+                f"{folder}: expected the first process to finish this stage, but there has been "
+                f"no sign of it for {SILENT_SECONDS:.0f} seconds; see what it ended with, then run "
+                "the same command again"
+            )
         time.sleep(WAIT_SECONDS)
+
+
+@contextlib.contextmanager
+def _alive(path: Path) -> Iterator[None]:
+    """Touch a file as long as the body runs, if this is the first process."""
+    if rank() != 0:
+        yield
+        return
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.is_set():
+            with contextlib.suppress(OSError):  # a file system that is away for a moment
+                path.touch()
+            over.wait(BEAT_SECONDS)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        path.unlink(missing_ok=True)
+
+
+def _beat(path: Path) -> int | None:
+    """Return when a file was touched last; by the file system's clock, so compare, do not count."""
+    with contextlib.suppress(OSError):
+        return path.stat().st_mtime_ns
+    return None
 
 
 def _base(recipe: Recipe, out: Path) -> Path:
@@ -175,4 +231,4 @@ def _base(recipe: Recipe, out: Path) -> Path:
         if rank() == 0 and not (folder / "config.json").is_file():
             tiny.make(folder, [document.text for document in read_documents(text)])
         return folder
-    return Path(recipe.model).expanduser()
+    return expanded(recipe.model)

@@ -12,7 +12,8 @@ import typer
 
 from hebench.cli.options import AsJson
 from hebench.errors import ConfigError
-from hebench.files import finite
+from hebench.files import expanded, finite
+from hebench.processes import rank
 
 if TYPE_CHECKING:
     from hebench.train.stage import StageRecord
@@ -49,7 +50,7 @@ def adapt(
     from hebench.adapt.recipe import load_recipe
 
     given, overrides = _split(pairs, ("out",))
-    out = Path(given.get("out") or f"runs/{Path(recipe).stem}").expanduser()
+    out = expanded(given.get("out") or f"runs/{Path(recipe).stem}")
     asked = load_recipe(recipe, overrides)
     if dry_run:
         from hebench.adapt.plan import plan_adapt
@@ -60,6 +61,8 @@ def adapt(
     from hebench.adapt.run import adapt as run
 
     report = run(asked, out, _announce)
+    if rank() != 0:  # of several processes, the first one speaks
+        return
     print(table(report))
     print(f"run folder: {out.resolve()}")
 
@@ -78,7 +81,7 @@ def _stage(name: str, paths: tuple[str, ...], about: str) -> None:
         if missing:
             wanted = " ".join(f"{path}=PATH" for path in missing)
             raise ConfigError(f"hebench train {name} needs {wanted}")
-        folders = {key: Path(value).expanduser() for key, value in given.items()}
+        folders = {key: expanded(value) for key, value in given.items()}
         if dry_run:
             from hebench.adapt.recipe import stage_config
             from hebench.train.plan import plan_stage
@@ -88,6 +91,8 @@ def _stage(name: str, paths: tuple[str, ...], about: str) -> None:
             _print_plan(lambda: plan_stage(name, config, inputs=folders, out=out), as_json=as_json)
             return
         record = _run_stage(name, recipe, overrides, folders)
+        if rank() != 0:
+            return
         if as_json:
             content = finite(dataclasses.asdict(record))
             print(json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False))
@@ -158,8 +163,6 @@ def _print_curve(folder: Path) -> None:
 def _print_plan(make: Callable[[], Mapping[str, Any]], *, as_json: bool = False) -> None:
     """Print a plan, once where a launcher started many processes."""
     import yaml
-
-    from hebench.processes import rank
 
     # DeepSpeed looks for a device when it is imported, and says so on stdout; no plan needs one.
     os.environ.setdefault("DS_ACCELERATOR", "cpu")

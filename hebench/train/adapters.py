@@ -85,4 +85,9 @@ def _quiet() -> Iterator[None]:
 
 def trained_parameters(model: Any) -> int:
     """Return how many numbers of a model are trained."""
-    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    # Where ZeRO 3 has divided a weight, what is here is empty, and it says how long the whole is.
+    return sum(
+        getattr(weight, "ds_numel", weight.numel())
+        for weight in model.parameters()
+        if weight.requires_grad
+    )

@@ -63,6 +63,14 @@ def read_checkpoint(folder: Path) -> CheckpointRecord | None:
         ) from error
 
 
+def can_be_a_model(folder: Path, record: CheckpointRecord) -> bool:
+    """Return whether a stage can begin anew with a checkpoint's weights alone.
+
+    Not with adapters, which are no model, nor in DPO, which would take them for its reference.
+    """
+    return record.stage != "dpo" and (folder / "config.json").is_file()
+
+
 def mark_complete(folder: Path, record: CheckpointRecord) -> None:
     """Write the marker of a checkpoint whose other files are all on disk."""
     for path in folder.rglob("*"):

@@ -22,6 +22,7 @@ hardware; neither was verified on hardware. Shapes: B rows of L tokens.
 """
 
 import dataclasses
+import datetime
 import functools
 import importlib
 import importlib.util
@@ -224,7 +225,6 @@ def loaded_as(dtype: torch.dtype) -> dict[str, torch.dtype]:
 def load_model(folder: Path, attention: str) -> Any:
     """Return a causal model in fp32 with no cache. Raises CheckpointError if there is none."""
     import transformers
-    from safetensors import SafetensorError
 
     transformers.utils.logging.disable_progress_bar()  # a bar for each file; ours are enough
     if _found() == "cpu":  # or DeepSpeed, once imported, says on stdout that it found no device
@@ -233,8 +233,8 @@ def load_model(folder: Path, attention: str) -> Any:
         model = transformers.AutoModelForCausalLM.from_pretrained(
             folder, attn_implementation=attention, **loaded_as(torch.float32)
         )
-    # The last two: a file that is none, such as Git LFS leaves, and weights of another shape.
-    except (OSError, ValueError, ImportError, SafetensorError, RuntimeError) as error:
+    # A damaged folder raises many kinds, among them some that derive from Exception alone.
+    except Exception as error:
         raise CheckpointError(
             f"{folder}: expected a causal language model, found {one_line(error)}; "
             "give a Hugging Face folder"
@@ -345,12 +345,11 @@ def start(config: TrainingConfig, backend: Backend, out: Path) -> Any:
     os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16" if config.precision == "bf16" else "no"
     if config.zero_stage:
         _prepare_deepspeed()
+    if backend.name == "cpu" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        _start_gloo()
     arguments = _arguments_class(backend)(**trainer_arguments(config, backend, out))
-    if arguments.n_gpu > 1:
-        raise ConfigError(
-            f"expected one device for each process, found {arguments.n_gpu} for one process; "
-            "launch with torchrun, or set CUDA_VISIBLE_DEVICES to one"
-        )
+    if arguments.n_gpu > 1:  # transformers has not been told of a launcher
+        require_one_gpu(backend)
     if arguments.world_size != config.world_size:
         raise ConfigError(
             f"world_size: expected {config.world_size} processes, found {arguments.world_size}; "
@@ -362,6 +361,22 @@ def start(config: TrainingConfig, backend: Backend, out: Path) -> Any:
         if not comm.is_initialized():  # accelerate starts it on accelerators only
             comm.init_distributed(auto_mpi_discovery=False, verbose=False)
     return arguments
+
+
+def require_one_gpu(backend: Backend) -> None:
+    """Raise ConfigError if a process without a launcher sees several GPUs: each needs its own."""
+    if backend.name == "cuda" and (count := torch.cuda.device_count()) > 1:
+        raise ConfigError(
+            f"expected one device for each process, found {count} for one process; "
+            "launch with torchrun, or set CUDA_VISIBLE_DEVICES to one"
+        )
+
+
+def _start_gloo() -> None:
+    """Start the group of processors with our patience: transformers gives it to GPUs alone."""
+    if not torch.distributed.is_initialized():
+        patience = datetime.timedelta(seconds=_WAIT_SECONDS)
+        torch.distributed.init_process_group("gloo", timeout=patience)
 
 
 def build_trainer(backend: Backend, cls: type[Any], arguments: Any, **parts: Any) -> Any:

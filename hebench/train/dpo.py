@@ -152,33 +152,36 @@ def _present(batch: Batch) -> torch.Tensor:
 def packed_pairs(config: DpoConfig, data: Path, tokenizer: Any) -> tuple[PairRows, dict[str, int]]:
     """Return the packed pairs, without reference, and how many there were."""
     preferences = read_preferences(data)
-    if config.language_share is not None:
-        given = len(preferences)
-        preferences = limit_language_pairs(preferences, config.language_share, config.training.seed)
-        if not preferences:
-            raise DataError(
-                f"{data}: expected pairs about more than language, of which language_share = "
-                f"{config.language_share:g} may be about it alone, found none among {given}; "
-                "add such pairs, or leave language_share out"
-            )
     longest = config.training.row_tokens
-    kept: list[Pair] = []
-    about_language = 0
+    fitting: list[tuple[Pair, bool]] = []
     for item in tqdm(preferences, desc="dpo: pairs", disable=None):
         pair = _encoded(tokenizer, item)
         if sum(len(piece.tokens) for piece in pair) <= longest:
-            kept.append(pair)
-            about_language += item.about_language
-    if not kept:
+            fitting.append((pair, item.about_language))
+    if not fitting:
         raise DataError(
             f"{data}: expected a pair whose answers fit a row of row_tokens = {longest} together "
             f"with their prompts, found none of {len(preferences)}; raise row_tokens"
         )
-    rows = PairRows(kept, row_tokens=longest, padding_id=tokenizer.pad_token_id or 0)
+    kept = fitting
+    if config.language_share is not None:
+        share, seed = config.language_share, config.training.seed
+        kept = [
+            fitting[i] for i in limit_language_pairs([about for _, about in fitting], share, seed)
+        ]
+    if not kept:
+        raise DataError(
+            f"{data}: expected pairs about more than language, of which language_share = "
+            f"{config.language_share:g} may be about it alone, found none among {len(fitting)}; "
+            "add such pairs, or leave language_share out"
+        )
+    rows = PairRows(
+        [pair for pair, _ in kept], row_tokens=longest, padding_id=tokenizer.pad_token_id or 0
+    )
     return rows, {
         "pairs": len(kept),
-        "language_pairs": about_language,
-        "dropped_longer_than_a_row": len(preferences) - len(kept),
+        "language_pairs": sum(about for _, about in kept),
+        "dropped_longer_than_a_row": len(preferences) - len(fitting),
     }
 
 

@@ -27,6 +27,7 @@ from hebench.files import write_atomically
 from hebench.train.allocator import FreedMemory
 from hebench.train.checkpoints import (
     CheckpointRecord,
+    can_be_a_model,
     complete_checkpoints,
     named_failure,
     read_checkpoint,
@@ -161,7 +162,8 @@ class PackedTraining:
         good, way = "none was saved yet", "begin"
         if kept and (record := read_checkpoint(kept[-1])):
             good = f"the last good checkpoint is {kept[-1].name}"
-            way = f"go on from it (as the model, with start_step={record.step})"
+            if can_be_a_model(kept[-1], record):
+                way = f"go on from it (as the model, with start_step={record.step})"
         raise DataError(
             f"{self.course.out}: step {self.step() + 1}: expected a finite loss and gradient, "
             f"but {what}; {good}; look at the text of these rows, or {way} in another folder "

@@ -35,7 +35,7 @@ from hebench.train.memory import GIB, memory_bytes, parameters, without_weights
 from hebench.train.mixing import Mixture, rows_by_share
 from hebench.train.packing import ROWS_NAME, Rows, best_fit
 from hebench.train.settings import TrainingConfig
-from hebench.train.stage import read_stage
+from hebench.train.stage import holds_work, read_stage
 from hebench.train.texts import read_documents, source_files
 from hebench.train.trainer import refuse_other_world
 
@@ -93,9 +93,10 @@ def plan_stage(  # noqa: PLR0913 (each is named at the call)
 def _state(config: Any, training: TrainingConfig | None, out: Path) -> str:
     """Return how far a stage's folder is. Raises ConfigError if it holds another stage."""
     record = read_stage(out)
-    if record is None:
+    other = record is not None and record.config != plain(config)
+    if record is None or (other and not holds_work(out, record)):
         return "not begun"
-    if record.config != plain(config):
+    if other:
         raise ConfigError(
             f"{out}: holds a stage that was asked for otherwise; choose another folder, or remove "
             "this one"
@@ -169,7 +170,9 @@ def _steps(
 
 
 def require_processes(training: TrainingConfig) -> None:
-    """Raise ConfigError if a launcher started another number of processes than asked."""
+    """Raise ConfigError for another number of processes than asked, or of GPUs of a lone one."""
+    if "RANK" not in os.environ and training.world_size == 1 and not training.zero_stage:
+        device.require_one_gpu(device.plan_backend(training))
     started = int(os.environ["WORLD_SIZE"]) if "RANK" in os.environ else training.world_size
     if started != training.world_size:
         raise ConfigError(

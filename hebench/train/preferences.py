@@ -79,19 +79,15 @@ def read_preferences(path: Path) -> list[Preference]:
     return found
 
 
-def limit_language_pairs(
-    preferences: Sequence[Preference], share: float, seed: int
-) -> list[Preference]:
-    """Return the preferences with the language pairs thinned to `share` in [0, 1) of the result.
+def limit_language_pairs(about_language: Sequence[bool], share: float, seed: int) -> list[int]:
+    """Return which pairs stay, so that those about language are at most `share` in [0, 1) of them.
 
-    Which ones stay depends on the seed alone; the order is kept. Fewer than that stay as they are.
+    about_language: of each pair. Which ones stay depends on the seed alone; the order is kept.
     """
-    pairs = [number for number, item in enumerate(preferences) if item.about_language]
-    wanted = round(share / (1 - share) * (len(preferences) - len(pairs)))
+    pairs = [number for number, about in enumerate(about_language) if about]
+    wanted = round(share / (1 - share) * (len(about_language) - len(pairs)))
     kept = set(random.Random(seed).sample(pairs, min(wanted, len(pairs))))
-    return [
-        item for number, item in enumerate(preferences) if not item.about_language or number in kept
-    ]
+    return [number for number, about in enumerate(about_language) if not about or number in kept]
 
 
 def write_language_pairs(native: Path, other: Path, out: Path, *, codes: tuple[str, str]) -> int:

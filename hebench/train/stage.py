@@ -43,7 +43,7 @@ class StageRecord:
     versions: dict[str, str] = field(default_factory=dict)  # of packages
     started: str  # ISO time, UTC
     finished: str | None = None  # None while it runs, or if it was cut off
-    seconds: float | None = None  # of the run that finished it
+    seconds: float | None = None  # of all runs that worked on it, but for killed ones
     metrics: dict[str, Any] = field(default_factory=dict)  # every number has its unit in its name
 
     @property
@@ -63,14 +63,18 @@ class Stage:
 
     def finish(self, metrics: Mapping[str, Any]) -> StageRecord:
         """Write the numbers, mark the stage complete, and return its record."""
-        self.record = replace(
-            self.record,
-            finished=_now(),
-            seconds=round(time.perf_counter() - self._clock, 3),
-            metrics=plain(metrics),
-        )
-        _write(self.folder, self.record)
+        self._write(finished=_now(), metrics=plain(metrics))
         return self.record
+
+    def leave(self) -> None:
+        """Write how long this run took, if it did not finish the stage."""
+        if self.record.finished is None:
+            self._write()
+
+    def _write(self, **changes: Any) -> None:
+        seconds = (self.record.seconds or 0.0) + time.perf_counter() - self._clock
+        self.record = replace(self.record, seconds=round(seconds, 3), **changes)
+        _write(self.folder, self.record)
 
 
 @contextlib.contextmanager
@@ -100,7 +104,7 @@ def open_stage(
             started=_now(),
         )
         earlier = read_stage(out)
-        if earlier and earlier.key != wanted.key and not _holds_work(out, earlier):
+        if earlier and earlier.key != wanted.key and not holds_work(out, earlier):
             earlier = None  # it failed before its first work: the command was mended
         if earlier and earlier.key != wanted.key:
             raise ConfigError(
@@ -109,7 +113,12 @@ def open_stage(
             )
         if earlier is None:
             _write(out, wanted)
-        yield Stage(out, earlier or wanted)
+        stage = Stage(out, earlier or wanted)
+        try:
+            yield stage
+        finally:
+            with contextlib.suppress(OSError):  # of a full disk, say: the reason is on its way
+                stage.leave()
 
 
 def read_stage(folder: Path) -> StageRecord | None:
@@ -129,7 +138,7 @@ def read_stage(folder: Path) -> StageRecord | None:
         ) from error
 
 
-def _holds_work(folder: Path, record: StageRecord) -> bool:
+def holds_work(folder: Path, record: StageRecord) -> bool:
     """Return whether a stage folder holds more than what was asked of it."""
     return record.finished is not None or any(
         path.name not in {STAGE_NAME, ".lock"} for path in folder.iterdir()

@@ -27,6 +27,7 @@ from hebench.processes import rank
 from hebench.train import device
 from hebench.train.checkpoints import (
     CheckpointRecord,
+    can_be_a_model,
     complete_checkpoints,
     read_checkpoint,
     save_model,
@@ -92,7 +93,7 @@ class Job:
         self._backend = self.backend.for_window(window, self.training.row_tokens)
         try:
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # tokenizers raises nothing narrower
             raise CheckpointError(
                 f"{folder}: expected a tokenizer, found {one_line(error)}; save the model's there"
             ) from error
@@ -285,9 +286,14 @@ def refuse_other_world(out: Path, training: TrainingConfig) -> None:
     for folder in complete_checkpoints(out)[-1:]:
         record = read_checkpoint(folder)
         if record and record.world_size != training.world_size:
+            way = "begin in another folder"
+            if can_be_a_model(folder, record):
+                way = (
+                    "start another folder from its weights alone (the checkpoint as the model, "
+                    f"and start_step={record.step})"
+                )
             raise CheckpointError(
                 f"{folder}: expected a checkpoint of {training.world_size} processes, found one of "
                 f"{record.world_size}, whose optimiser state and random numbers are kept by "
-                f"process; go on with {record.world_size}, or start another folder from its "
-                f"weights alone (the checkpoint as the model, and start_step={record.step})"
+                f"process; go on with {record.world_size}, or {way}"
             )

@@ -10,6 +10,7 @@ from hebench.errors import CheckpointError
 from hebench.train import checkpoints
 from hebench.train.checkpoints import (
     CheckpointRecord,
+    can_be_a_model,
     complete_checkpoints,
     discard,
     model_sha256,
@@ -91,6 +92,22 @@ def limited(write: Callable[[], Any]) -> str:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("stage", "file", "expected"),
+    [
+        ("pretrain", "config.json", True),
+        ("sft", "config.json", True),
+        ("sft", "adapter_config.json", False),
+        ("dpo", "config.json", False),  # its reference would move
+    ],
+)
+def test_a_stage_can_begin_anew_with_a_whole_model(
+    tmp_path: Path, stage: str, file: str, expected: bool
+) -> None:
+    (tmp_path / file).write_text("{}")
+    assert can_be_a_model(tmp_path, CheckpointRecord(stage=stage)) == expected
 
 
 def test_another_failure_than_a_write_s_is_not_taken_for_one(tmp_path: Path) -> None:

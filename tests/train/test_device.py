@@ -355,6 +355,21 @@ def test_another_number_of_processes_than_asked_is_refused(tmp_path: Path) -> No
     assert os.environ.get("DS_ACCELERATOR") == {"cpu": "cpu"}.get(DEVICE)
 
 
+def test_processes_on_processors_wait_as_long_as_those_on_gpus(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first one may pack for hours, and gloo's own patience is half of one."""
+    asked: list[float] = []
+    monkeypatch.setattr(
+        "torch.distributed.init_process_group",
+        lambda backend, timeout: asked.append(timeout.total_seconds()),
+    )
+    device._start_gloo()
+    config = training()
+    arguments = device.trainer_arguments(config, device.plan_backend(config), Path("x"))
+    assert asked == [arguments["ddp_timeout"]]
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="expected a causal language model"):
         device.load_model(tmp_path, "sdpa")

@@ -283,6 +283,28 @@ def test_language_pairs_are_counted_and_thinned(model: Path, tmp_path: Path) -> 
     assert record.metrics["pairs"] == 20 and record.metrics["language_pairs"] == 4
 
 
+def test_the_share_of_language_pairs_is_of_those_that_are_trained_on(
+    model: Path, tmp_path: Path
+) -> None:
+    long = [
+        {"prompt": f"{day}", "chosen": "The ferry left. " * 80, "rejected": "No."} for day in "abc"
+    ]
+    talks = {
+        "he": {"prompt": "מה שם היום?", "response": "שני."},
+        "en": {"prompt": "What day is it?", "response": "Monday."},
+    }
+    aligned = [{"aligned": talks}] * 4
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(
+        "\n".join(json.dumps(row, ensure_ascii=False) for row in [*ROWS[:4], *long, *aligned]),
+        encoding="utf-8",
+    )
+    _, counts = dpo.packed_pairs(
+        config(language_share=0.5), path, AutoTokenizer.from_pretrained(model)
+    )
+    assert counts == {"pairs": 8, "language_pairs": 4, "dropped_longer_than_a_row": 3}
+
+
 def test_a_share_of_language_pairs_needs_others_beside_them(model: Path, tmp_path: Path) -> None:
     talks = {
         "he": {"prompt": "מה שם היום?", "response": "שני."},

@@ -1,5 +1,6 @@
 """Memory estimates: parameters as in the real model, states as in the paper's worked example."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import transformers
 
 from hebench.errors import CheckpointError
 from hebench.train.adapters import Lora, adapted, trained_parameters
-from hebench.train.device import Backend
+from hebench.train.device import Backend, load_model
+from hebench.train.frozen import open_tokenizer
 from hebench.train.memory import memory_bytes, parameters, without_weights
+from hebench.train.vocabulary import read_base
 from tests.train.made_rows import training
 
 CPU = Backend(name="cpu", attention="sdpa", convention="bool")
@@ -38,6 +41,27 @@ def test_parameters_are_those_of_the_real_model_before_and_after_it_grows(folder
     # Untied: the head's old rows are numbers of their own, and both tables get seven more.
     grown = without_weights(folder, new_pieces=7)
     assert parameters(grown) == count + rows * width + 2 * 7 * width
+
+
+@pytest.mark.parametrize(
+    "change", [{"num_hidden_layers": "two"}, {"hidden_size": 33, "num_attention_heads": 4}]
+)
+def test_a_configuration_of_the_wrong_kind_is_one_line(
+    folder: Path, change: dict[str, Any]
+) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | change))
+    for read in (without_weights, read_base, lambda place: load_model(place, "sdpa")):
+        with pytest.raises(CheckpointError) as info:
+            read(folder)
+        assert "\n" not in str(info.value)
+
+
+def test_a_tokenizer_that_cannot_be_used_is_one_line(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text('{"model": {"type": "BPE"}}')
+    with pytest.raises(CheckpointError, match="expected a tokenizer, found") as info:
+        open_tokenizer(folder)
+    assert "\n" not in str(info.value)
 
 
 @pytest.mark.parametrize(

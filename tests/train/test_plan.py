@@ -196,6 +196,32 @@ def test_a_stage_that_was_begun_says_where_it_goes_on_or_why_it_cannot(
     assert plan(config, model, corpus, out)["state"].startswith("finished")
 
 
+def test_a_stage_that_failed_before_its_first_work_may_be_asked_for_otherwise(
+    tmp_path: Path, model: Path, corpus: Path
+) -> None:
+    out = tmp_path / "out"
+    with open_stage(out, "pretrain", pretraining()):
+        pass  # as where a device is not there: the command is mended, and begins
+    assert plan(pretraining(seed=5), model, corpus, out)["state"] == "not begun"
+    (out / "rows").mkdir()
+    with pytest.raises(ConfigError, match="holds a stage that was asked for otherwise"):
+        plan(pretraining(seed=5), model, corpus, out)
+
+
+def test_a_lone_process_that_would_see_several_gpus_is_refused(
+    tmp_path: Path, model: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    one = pretraining(backend="cuda", precision="fp32")
+    with pytest.raises(ConfigError, match="one device for each process, found 2 for one process"):
+        plan(one, model, corpus, tmp_path / "out")
+    two = pretraining(backend="cuda", precision="fp32", world_size=2, global_rows=8)
+    assert plan(two, model, corpus, tmp_path / "out")["steps"]["world_size"] == 2
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert plan(one, model, corpus, tmp_path / "out")["steps"]["world_size"] == 1
+
+
 def test_a_warm_up_longer_than_the_counted_run_is_refused(tmp_path: Path, model: Path) -> None:
     config = SftConfig(training=a_pass(row_tokens=512, warmup_steps=900))
     with pytest.raises(ConfigError, match=r"warmup_steps: expected at most the \d+ steps that"):
@@ -267,6 +293,23 @@ def test_a_dry_run_prints_yaml_or_json_once_for_all_processes(
     changes = ["pretrain.training.world_size=2", "pretrain.training.global_rows=8"]
     assert run(monkeypatch, *arguments, *changes) == 0
     assert not capsys.readouterr().out, "only the first process prints"
+
+
+def test_what_came_of_a_stage_is_printed_once_for_all_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_stage(tmp_path / "out", "pretrain", pretraining()) as stage:
+        record = stage.finish({"steps": 8})
+    monkeypatch.setattr("hebench.cli.train._run_stage", lambda *_: record)
+    command = ["hebench", "train", "pretrain", "--recipe", "tiny", "model=m", "corpus=c"]
+    monkeypatch.setattr(sys, "argv", [*command, f"out={tmp_path / 'out'}", "--json"])
+    for rank in (1, 0):
+        monkeypatch.setenv("RANK", str(rank))
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert not ended.value.code
+        printed = capsys.readouterr().out
+        assert (json.loads(printed)["metrics"] == {"steps": 8}) if rank == 0 else not printed
 
 
 def test_adapters_are_counted_and_what_they_need_is_named(

@@ -217,6 +217,14 @@ def test_adapters_change_nothing_before_training(model: Path) -> None:
     assert 0 < trained_parameters(trained) < sum(p.numel() for p in network.parameters()) / 5
 
 
+def test_parameters_that_are_divided_among_processes_are_counted_whole() -> None:
+    weight = torch.nn.Parameter(torch.empty(0))
+    weight.ds_numel = 12  # as DeepSpeed's stage 3 leaves one
+    model = torch.nn.Linear(2, 3)
+    model.weight = weight
+    assert trained_parameters(model) == 12 + 3
+
+
 def test_conversations_longer_than_a_row_are_left_out_and_counted(
     model: Path, tmp_path: Path
 ) -> None:

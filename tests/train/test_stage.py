@@ -62,6 +62,31 @@ def test_a_stage_that_was_cut_off_is_opened_again_unfinished(tmp_path: Path) -> 
         assert stage.finish({}).finished
 
 
+def test_the_seconds_are_those_of_all_runs_that_worked_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+
+    def work(seconds: float, *, ends: bool) -> None:
+        with open_stage(tmp_path, "distil", Config(), INPUTS) as stage:
+            clock[0] += seconds
+            if not ends:
+                raise KeyboardInterrupt
+            stage.finish({})
+
+    for seconds in (30.0, 20.0):
+        with pytest.raises(KeyboardInterrupt):
+            work(seconds, ends=False)
+    work(7.5, ends=True)
+    record = read_stage(tmp_path)
+    assert record
+    assert record.seconds == 57.5
+    with open_stage(tmp_path, "distil", Config(), INPUTS):
+        clock[0] += 9.0  # it is done: nothing is counted any more
+    assert read_stage(tmp_path) == record
+
+
 def test_what_killed_writes_left_is_removed_by_the_next_job(tmp_path: Path) -> None:
     (tmp_path / ".progress.pt.abc.tmp").write_text("half")
     (tmp_path / ".model.abc.tmp").mkdir()
