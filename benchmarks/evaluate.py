@@ -442,8 +442,12 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("runs/evaluate.json"))
     chosen = parser.parse_args()
+    for name in ("limit", "piece"):
+        if (value := getattr(chosen, name)) is not None and value < 1:
+            parser.error(f"--{name}: expected at least 1, found {value}")
     if chosen.random:
-        folder = chosen.out.parent / "random-{}-{}".format(*chosen.random)
+        kind = Path(chosen.model).name
+        folder = chosen.out.parent / "random-{}-{}-{}".format(kind, *chosen.random)
         chosen.model = random_model(chosen.model, *chosen.random, folder)
     if chosen.scaling:
         print(scaling(chosen.model, chosen.dtype, chosen.device))
