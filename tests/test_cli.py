@@ -114,6 +114,27 @@ def test_sets_that_are_not_in_the_cache_are_named_with_how_to_get_them(
     assert error.endswith("run `hebench data get hebnli sib200 nakdimon-test`")
 
 
+@pytest.mark.parametrize(("package", "told"), [("sqlalchemy", True), ("no_such", False)])
+def test_a_package_of_an_extra_that_is_not_there_is_named_with_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], package: str, told: bool
+) -> None:
+    error = ModuleNotFoundError(f"No module named '{package}.orm'", name=f"{package}.orm")
+
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    if told:
+        assert hebench(monkeypatch=monkeypatch) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line == (
+            "hebench: expected the package sqlalchemy.orm, found none; install hebench[human]"
+        )
+    else:
+        with pytest.raises(ModuleNotFoundError):
+            hebench(monkeypatch=monkeypatch)
+
+
 def test_a_file_that_cannot_take_its_place_is_called_by_its_own_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

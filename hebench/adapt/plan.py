@@ -9,6 +9,7 @@ model, grown. The same command after the corpus and the tokenizer knows more.
 
 import contextlib
 import difflib
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from hebench.files import expanded
 from hebench.harness.tasks import task_names
 from hebench.models import demo, tiny
 from hebench.train.chat_data import read_conversations
+from hebench.train.device import plan_backend, require_one_gpu
 from hebench.train.plan import Plan, plan_stage, require_processes
 from hebench.train.preferences import read_preferences
 from hebench.train.stage import read_stage
@@ -66,8 +68,12 @@ def plan_adapt(recipe: Recipe, out: Path) -> dict[str, Any]:
 def require_startable(recipe: Recipe) -> None:
     """Raise HebenchError for what a late stage would refuse, after hours of the earlier ones.
 
-    That is: another number of processes than asked, data that cannot be read, unknown tasks.
+    That is: another number of processes than asked, several GPUs for a lone one, data that cannot
+    be read, unknown tasks.
     """
+    first = recipe.pretrain.training  # ZeRO makes a lone process one of a launcher's, also later
+    if "RANK" not in os.environ and first.world_size == 1 and not first.zero_stage:
+        require_one_gpu(plan_backend(first))
     for config in (recipe.pretrain, recipe.sft, recipe.dpo):
         if config is not None:
             require_processes(config.training)

@@ -79,9 +79,7 @@ def check_board(
     documents = functools.cache(TaskInfo.docs)
     prompts = functools.cache(prompt_hash) if prompt_hash else None
     found = {
-        f"{item.name}, {key}": _checked(
-            key, task, documents, prompts if item.record.track == "base" else None
-        )
+        f"{item.name}, {key}": _checked(key, task, item.record.track, documents, prompts)
         for item in live(stored)
         for key, task in item.record.tasks.items()
     }
@@ -107,9 +105,13 @@ def _lost(folder: Path, against: Path) -> Iterator[str]:
 
 
 def _checked(
-    key: str, task: TaskRecord, documents: Documents, prompt_hash: PromptHash | None
+    key: str,
+    task: TaskRecord,
+    track: str,
+    documents: Documents,
+    prompt_hash: PromptHash | None,
 ) -> _Found:
-    """Return what is wrong with a task of a record; its prompts are left alone without a hash."""
+    """Return what is wrong with a task of a record; without a hash its prompts are left alone."""
     info = suite().get(split_key(key)[0])
     if info is None:
         return _Found(unchecked=["not a task of hebench; nothing is recomputed"])
@@ -118,7 +120,7 @@ def _checked(
     try:
         docs = documents(info, task.split)
         problems = _item_problems(task, docs)
-        if prompt_hash and not problems:
+        if prompt_hash and track == "base" and not problems:
             expected = prompt_hash(info.name, task.split, len(task.items))
             if expected != task.prompt_sha256:
                 problems.append("its prompts are not those of hebench's task")
@@ -129,7 +131,7 @@ def _checked(
     if problems or task.answers is None:
         unkept = ["no answers are kept; nothing is recomputed"] if task.answers is None else []
         return _Found(problems=problems, unchecked=unkept)
-    return _recomputed(info, task, docs)
+    return _recomputed(info, task, docs, thinking=track == "thinking")
 
 
 def _task_problems(info: TaskInfo, task: TaskRecord) -> Iterator[str]:
@@ -173,17 +175,18 @@ def data_sha256(docs: Sequence[Doc]) -> str:
     return sha256_of_json([hashlib.sha256(text.encode("utf-8")).hexdigest() for text in texts])
 
 
-def _recomputed(info: TaskInfo, task: TaskRecord, docs: Sequence[Doc]) -> _Found:
+def _recomputed(info: TaskInfo, task: TaskRecord, docs: Sequence[Doc], *, thinking: bool) -> _Found:
     """Return whether the scores follow from the answers; of a long free one there is only a part.
 
     More than one such answer in a hundred (a single one passes, unless there is no other) are a
-    problem: whoever makes answers long could give them any score.
+    problem: whoever makes answers long could give them any score. Not of models that think, whose
+    thoughts are long and are in what is kept.
     """
     assert task.answers is not None, "the caller has looked"
     count = len(task.answers)
     cut = {place for place, answer in enumerate(task.answers) if _is_cut(info, answer)}
     problems = list(itertools.islice(_wrong_scores(info, task, docs, cut), 3))
-    most = min(max(1, count // _PER_CUT_ANSWER), count - 1)
+    most = count if thinking else min(max(1, count // _PER_CUT_ANSWER), count - 1)
     told = f"{len(cut)} of {count} answers are longer than what is kept of them"
     if len(cut) > most:
         problems.append(

@@ -41,6 +41,11 @@ app.command("sweep")(selection.sweep)
 _USER_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EFBIG}
 _USER_ERRNOS |= {errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 _MESSAGE = 4_000  # characters: some list what there is
+_EXTRAS = {  # top-level package -> the extra that brings it
+    **dict.fromkeys(("torch", "transformers", "accelerate", "safetensors", "gguf"), "hf"),
+    **dict.fromkeys(("datatrove", "deepspeed", "matplotlib", "peft"), "train"),
+    **dict.fromkeys(("sqlalchemy", "alembic", "fastapi", "uvicorn"), "human"),
+}
 
 
 def _keep_interrupts() -> None:
@@ -71,6 +76,15 @@ def main() -> None:
         raise
     except HebenchError as error:
         print(f"hebench: {one_line(error, _MESSAGE)}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        print(
+            f"hebench: expected the package {error.name}, found none; install hebench[{extra}]",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except OSError as error:
         if error.errno not in _USER_ERRNOS:

@@ -27,7 +27,10 @@ app = typer.Typer(
 Study = Annotated[str, typer.Argument(help="A study's YAML file, or its name (then with --db).")]
 Db = Annotated[
     str | None,
-    typer.Option("--db", help="A file, or postgresql://…; default: NAME.sqlite beside the YAML."),
+    typer.Option(
+        "--db",
+        help="A file, or postgresql://…; default: HEBENCH_HUMAN_DB, else NAME.sqlite by the YAML.",
+    ),
 ]
 Out = Annotated[Path, typer.Option(help="The file to write; it must not exist.")]
 Example = Annotated[

@@ -72,7 +72,7 @@ def tasks_show(
     n: Annotated[int, typer.Option(help="How many items.")] = 1,
     include_path: Include = None,
 ) -> None:
-    """Print the exact prompts that a model is given."""
+    """Print the exact prompts that a model is given; of chat tasks, before its template."""
     from hebench.harness.tasks import prompts
 
     if n < 1:

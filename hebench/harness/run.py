@@ -446,7 +446,8 @@ def _require_askable(lm: LM, task: Any, limit: int | None) -> None:
         raise ConfigError(
             f"--track thinking: with --backend vllm expected tasks with free answers, found {name}"
         )
-    if kind == "generate_until" and hasattr(lm, "max_length"):
+    decoder = getattr(lm, "backend", "causal") == "causal"  # others keep prompt and answer apart
+    if kind == "generate_until" and decoder and hasattr(lm, "max_length"):
         options = task.get_config("generation_kwargs") or {}
         tokens = normalize_gen_kwargs(options, lm.max_gen_toks)["max_gen_toks"]
         if tokens >= lm.max_length:

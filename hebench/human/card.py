@@ -14,7 +14,6 @@ from hebench.human.export import moment
 from hebench.human.ranking import Ranking
 from hebench.human.raters import RaterRow
 from hebench.human.results import ShareSummary, StudyResults
-from hebench.human.study import Study
 from hebench.stats.agreement import Agreement
 
 _TYPES = {
@@ -41,7 +40,7 @@ def study_card(found: Collected, results: StudyResults) -> str:
         [f"# {study.title['en']} ({study.title['he']})", "", f"Question: {study.question['en']}"],
         _who(found, results),
         _unblinded(found),
-        _how(study),
+        _how(found),
         _agreement(results),
         _findings(results),
         _raters(results.raters),
@@ -105,10 +104,11 @@ def _in_words(reasons: Sequence[tuple[str, int]]) -> str:
     return f" ({listed})" if listed else ""
 
 
-def _how(study: Study) -> list[str]:
-    plan = study.plan
-    review = study.type == "review"
-    shown = "Texts were shown as they are" if review else "Models' names were masked in the texts"
+def _how(found: Collected) -> list[str]:
+    study, plan = found.study, found.study.plan
+    # Reviews that were published by an earlier version have masks.
+    bare = study.type == "review" and not any(any(task.masked) for task in found.tasks)
+    shown = "Texts were shown as they are" if bare else "Models' names were masked in the texts"
     return [
         "## How",
         "",

@@ -95,14 +95,18 @@ def new_to(visit: Visit) -> ColumnElement[bool]:
 
 
 def with_another(visit: Visit) -> ColumnElement[bool]:
-    """An adjudicator's slot whose question another adjudicator has answered or holds."""
+    """An adjudicator's slot whose question another adjudicator has answered or, alone, holds."""
     slots, other = schema.slots, schema.other_slots
     return exists().where(
         slots.c.kind == "adjudication",
         other.c.kind == slots.c.kind,
         other.c.task == slots.c.task,
         other.c.rater != visit.rater,
-        or_(other.c.answered.is_not(None), other.c.leased_until >= visit.now),
+        or_(
+            other.c.answered.is_not(None),
+            # Two may hold it who asked at one moment; neither is late then.
+            and_(other.c.leased_until >= visit.now, slots.c.leased_until < visit.now),
+        ),
     )
 
 

@@ -67,9 +67,9 @@ class HebenchCallback(TrainerCallback):  # type: ignore[misc]
 
         limit: items a task; None for all. every: steps between evaluations; None for every save.
         max_overhead: share of the training time, math.inf for no bound. batch_size: requests a
-        forward pass, where nothing can be shared. start_step: what a run that goes on from another
-        one's weights adds to the Trainer's steps; the checkpoints of a plain Trainer are named
-        without it, and a watcher knows their steps by their names.
+        forward pass, where nothing can be shared. start_step: what hebench's own training, where
+        it goes on from another one's weights, adds to the Trainer's steps in its checkpoints'
+        names. A plain Trainer does not, and a watcher knows steps by names: there it is not added.
         """
         if not max_overhead > 0 or (every is not None and every < 1):
             raise ConfigError("expected max_overhead above 0 and every of 1 step or more")
@@ -105,7 +105,7 @@ class HebenchCallback(TrainerCallback):  # type: ignore[misc]
         latest = self._latest if state.is_world_process_zero else None
         if self._every is None:
             self._evaluate(args, state, kwargs)
-        elif latest is not None and latest.step == state.global_step + self._start:
+        elif latest is not None and latest.step == self._step(state, kwargs):
             self._append_saved(Path(args.output_dir), latest, kwargs["model"])
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -142,7 +142,7 @@ class HebenchCallback(TrainerCallback):  # type: ignore[misc]
         return shlex.join(parts)
 
     def _evaluate(self, args: Any, state: Any, kwargs: dict[str, Any]) -> None:
-        step = state.global_step + self._start
+        step = self._step(state, kwargs)
         if not _told_by_first(self._can_pay()):
             self.left_out.append(step)
             return
@@ -158,6 +158,9 @@ class HebenchCallback(TrainerCallback):  # type: ignore[misc]
             self._trainer.log(found | total)
         for name, reason in entry.failed.items():
             _LOGGER.warning("hebench: step %d: %s failed: %s", step, name, reason)
+
+    def _step(self, state: Any, kwargs: dict[str, Any]) -> int:
+        return int(state.global_step) + (self._start if _is_our_own(kwargs) else 0)
 
     def _can_pay(self) -> bool:
         if math.isnan(self._last):
@@ -189,7 +192,7 @@ class HebenchCallback(TrainerCallback):  # type: ignore[misc]
         )
         # Only what this very save wrote: a folder of that name may be of an earlier run.
         run = Path(args.output_dir)
-        checkpoint = f"{PREFIX}{step if _is_our_own(kwargs) else state.global_step}"
+        checkpoint = f"{PREFIX}{step}"
         saved = look(run / checkpoint) if self._every is None else None
         losses = [line["loss"] for line in state.log_history if "loss" in line]
         weights = None

@@ -35,7 +35,7 @@ from hebench.selection.evaluate import (
     run_folder,
     units,
 )
-from hebench.selection.found import Found, complete, is_done, look, of_these
+from hebench.selection.found import BEST_SO_FAR, Found, complete, is_done, look, of_these
 from hebench.selection.log import LOG_NAME, Evaluated, append, read_log
 from hebench.selection.picture import picture
 from hebench.selection.rules import Decision, SelectConfig, decide
@@ -332,5 +332,6 @@ def _pin_alone(chosen: Found, others: Iterable[Found]) -> None:
             unpin(found.folder)
     if look(chosen.folder) is None:
         raise CheckpointError(f"{chosen.folder}: expected the chosen checkpoint, found it removed")
-    if not (chosen.folder / PIN).exists():
+    path = chosen.folder / PIN
+    if not path.exists() or path.read_text("utf-8").strip() == BEST_SO_FAR:
         pin(chosen.folder, _REASON)

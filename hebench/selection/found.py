@@ -64,6 +64,10 @@ def complete(run: Path) -> list[Found]:
     return sorted(found, key=lambda each: each.step)
 
 
+# Why the best of a run that is watched are pinned; gone again once others are better.
+BEST_SO_FAR = "among the best so far (hebench watch --keep)"
+
+
 def look(folder: Path) -> Found | None:
     """Return what a folder is known to be, or None while it is not complete, or no more there.
 

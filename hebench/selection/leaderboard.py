@@ -16,7 +16,7 @@ from hebench.board.extract import extract
 from hebench.board.models_file import SLUG, append_entry, draft_entry, slugify
 from hebench.board.store import Stored, add_run, live, read_store
 from hebench.errors import DataError
-from hebench.records import MANIFEST_NAME, Checkpoint, RunManifest, RunRecord
+from hebench.records import MANIFEST_NAME, Checkpoint, ModelEntry, RunManifest, RunRecord
 from hebench.selection.average import averages
 from hebench.selection.evaluate import EVALS
 from hebench.selection.found import complete, of_these
@@ -55,6 +55,7 @@ def put_on_board(folder: Path, board: Path, *, run: str, chosen: str) -> list[st
             f"{folder / EVALS}: expected run folders of checkpoints, found none; evaluate them "
             "with `hebench watch --once`"
         )
+    _require_no_other_choice(board, models, run, places)
     for slug, path, record in new:
         if slug not in models:
             models[slug] = replace(draft_entry(record), checkpoint=places[slug])
@@ -129,6 +130,21 @@ def _is_of_same_weights(one: RunRecord, other: RunRecord) -> bool:
         return not (first and second) or first == second
     shared = set(one.tasks) & set(other.tasks)
     return all(one.tasks[key].metrics == other.tasks[key].metrics for key in shared)
+
+
+def _require_no_other_choice(
+    board: Path, models: dict[str, ModelEntry], run: str, places: dict[str, Checkpoint]
+) -> None:
+    """Raise DataError if models.yaml has a choice of this run that the log does not know."""
+    for slug, entry in models.items():
+        known = entry.checkpoint
+        if slug in places or known is None or known.run != run or not known.chosen:
+            continue
+        if any(place.chosen for place in places.values()):
+            raise DataError(
+                f"{board / 'models.yaml'}, {slug}: expected chosen: false, since selection has "
+                "chosen another checkpoint of the run now; change it by hand"
+            )
 
 
 def _require_chosen_alike(

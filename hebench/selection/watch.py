@@ -15,11 +15,11 @@ from pathlib import Path
 
 from hebench.errors import CheckpointError, ConfigError, DataError, one_line
 from hebench.selection.evaluate import EVALS, EvaluateConfig, evaluate_folder, leaf_tasks, units
-from hebench.selection.found import Found, complete, is_done, look, of_these
+from hebench.selection.found import BEST_SO_FAR, Found, complete, is_done, look, of_these
 from hebench.selection.leases import Lease, LeaseLostError, lease
 from hebench.selection.log import LOG_NAME, Evaluated, append, read_log
 from hebench.selection.rules import SelectConfig, decide
-from hebench.train.checkpoints import PIN, discard
+from hebench.train.checkpoints import PIN, discard, pin, unpin
 
 LEASES = ".leases"
 TRIES = 4  # of a checkpoint that could not be evaluated
@@ -90,14 +90,16 @@ def known(run: Path) -> dict[str, Evaluated]:
 def retain(run: Path, keep: int, announce: Announce = lambda _: None) -> list[Path]:
     """Remove evaluated checkpoints but the best `keep`, the last, and what must not go.
 
-    Never removed: a pinned one, one that is not complete, one whose scores are not there yet or
+    The best are pinned, so that the rotation of hebench's own training spares them, too. Never
+    removed: a pinned one, one that is not complete, one whose scores are not there yet or
     cannot be compared with the others' (see `read_table`). Nothing is while the log cannot be
     compared. Return what was removed.
     """
     there = complete(run)
     log = {entry.checkpoint: entry for entry in of_these(known(run).values(), there)}
     evaluated = [found for found in there if found.name in log]
-    if len(evaluated) <= keep + 1:
+    if len(evaluated) <= keep:
+        _pin_best(evaluated, {found.name for found in evaluated})
         return []
     try:
         candidates = decide(list(log.values()), SelectConfig()).candidates
@@ -106,8 +108,11 @@ def retain(run: Path, keep: int, announce: Announce = lambda _: None) -> list[Pa
         return []
     order = sorted(candidates, key=lambda each: -each.smoothed)
     names = [each.checkpoint for each in order if each.checkpoint in {f.name for f in evaluated}]
+    _pin_best(evaluated, set(names[:keep]))
     spared = {*names[:keep], there[-1].name}
-    gone = []
+    gone: list[Path] = []
+    if len(evaluated) <= keep + 1:
+        return gone
     for found in evaluated:
         if found.name in spared or found.name not in names or (found.folder / PIN).exists():
             continue
@@ -118,6 +123,17 @@ def retain(run: Path, keep: int, announce: Announce = lambda _: None) -> list[Pa
         gone.append(found.folder)
         announce(f"{found.name}: removed, {keep} others are better (--keep)")
     return gone
+
+
+def _pin_best(evaluated: Sequence[Found], names: set[str]) -> None:
+    """Pin the checkpoints of these names, and let go those that are no longer among the best."""
+    for found in evaluated:
+        path = found.folder / PIN
+        if found.name in names:
+            if not path.exists() and look(found.folder) is not None:
+                pin(found.folder, BEST_SO_FAR)
+        elif path.is_file() and path.read_text(encoding="utf-8").strip() == BEST_SO_FAR:
+            unpin(found.folder)
 
 
 def lease_of(

@@ -47,6 +47,7 @@ from hebench.train.checkpoints import (
     tokenizer_sha256,
 )
 from hebench.train.descent import PROGRESS, Descent, Limits, Order
+from hebench.train.device import require_rows
 from hebench.train.embeddings import untie
 from hebench.train.frozen import (
     DTYPES,
@@ -139,8 +140,8 @@ def run(config: CalibrateConfig, *, model: Path, corpus: Path, out: Path) -> Sta
     """Calibrate the tables of `model` into `out`/model and return the stage's record.
 
     corpus: with train/<language>/ and heldout/<language>/ for each of the shares. Goes on from
-    its own saved state if it was cut off. Raises CheckpointError without a model, or for one whose
-    head is no plain one, DataError without text.
+    its own saved state if it was cut off. Raises CheckpointError without a model, for one whose
+    head is no plain one or that has fewer rows than its tokenizer pieces, DataError without text.
     """
     inputs = {"model": model_sha256(model), "tokenizer": tokenizer_sha256(model)}
     for code in config.shares:
@@ -151,6 +152,7 @@ def run(config: CalibrateConfig, *, model: Path, corpus: Path, out: Path) -> Sta
             return stage.record
         tokenizer = open_tokenizer(model)
         network = _untied(model, config)
+        require_rows(model, tokenizer, network.config)
         sample = {
             code: held_out(
                 corpus / "heldout" / code, words=60, per_source_words=config.heldout_words

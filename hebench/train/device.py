@@ -243,6 +243,16 @@ def load_model(folder: Path, attention: str) -> Any:
     return model
 
 
+def require_rows(folder: Path, tokenizer: Any, config: Any) -> None:
+    """Raise CheckpointError if a model's embedding has fewer rows than its tokenizer pieces."""
+    rows = config.vocab_size
+    if len(tokenizer) > rows:
+        raise CheckpointError(
+            f"{folder}: expected at most {rows} pieces, as the embedding has rows, found a "
+            f"tokenizer of {len(tokenizer)}; use the model that it was made for"
+        )
+
+
 def sliding_window(config: Any) -> int | None:
     """Return how many tokens back a model's layers see by its configuration, None for all."""
     # Qwen's names a window that it does not use.

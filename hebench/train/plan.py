@@ -29,6 +29,7 @@ from hebench.train import device
 from hebench.train.chat_data import encode, ensure_template, read_conversations
 from hebench.train.checkpoints import TOKENIZER_NAME, complete_checkpoints
 from hebench.train.corpus.config import CorpusConfig
+from hebench.train.corpus.inputs import input_parts
 from hebench.train.dpo import packed_pairs
 from hebench.train.frozen import open_tokenizer
 from hebench.train.memory import GIB, memory_bytes, parameters, without_weights
@@ -131,6 +132,7 @@ def _corpus_inputs(config: CorpusConfig) -> dict[str, str]:
         raise DataError(
             f"{config.reference}: expected a word list or a corpus, found nothing; check the path"
         )
+    input_parts(config)  # or say which rules are of no source
     return {
         name: f"dataset {given.dataset}, commit {given.revision}"
         if given.path is None
@@ -170,9 +172,7 @@ def _steps(
 
 
 def require_processes(training: TrainingConfig) -> None:
-    """Raise ConfigError for another number of processes than asked, or of GPUs of a lone one."""
-    if "RANK" not in os.environ and training.world_size == 1 and not training.zero_stage:
-        device.require_one_gpu(device.plan_backend(training))
+    """Raise ConfigError if a launcher started another number of processes than asked."""
     started = int(os.environ["WORLD_SIZE"]) if "RANK" in os.environ else training.world_size
     if started != training.world_size:
         raise ConfigError(
@@ -259,7 +259,7 @@ def _trainer(config: Any, training: TrainingConfig, backend: device.Backend) -> 
         "peft": getattr(config, "lora", None) is not None,
     }
     lacks = [name for name, used in needed.items() if used and not importlib.util.find_spec(name)]
-    if missing := device.lacking(backend.name):
+    if missing := device.lacking(backend.name) or _gpu_of_its_own(training, backend):
         lacks.insert(0, missing)
     found: Plan = {
         "class": "transformers.Trainer",
@@ -271,6 +271,17 @@ def _trainer(config: Any, training: TrainingConfig, backend: device.Backend) -> 
     if backend.name == "gaudi":
         found |= {"class": "optimum.habana.GaudiTrainer", "gaudi_config": device.GAUDI_CONFIG}
     return found
+
+
+def _gpu_of_its_own(training: TrainingConfig, backend: device.Backend) -> str:
+    """Return what keeps a lone process from starting here, or ""."""
+    if training.world_size > 1 or training.zero_stage or "RANK" in os.environ:
+        return ""
+    try:
+        device.require_one_gpu(backend)
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def _rounded(value: float) -> float:

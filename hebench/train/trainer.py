@@ -97,12 +97,7 @@ class Job:
             raise CheckpointError(
                 f"{folder}: expected a tokenizer, found {one_line(error)}; save the model's there"
             ) from error
-        rows = model.config.vocab_size
-        if len(tokenizer) > rows:
-            raise CheckpointError(
-                f"{folder}: expected at most {rows} pieces, as the embedding has rows, found a "
-                f"tokenizer of {len(tokenizer)}; use the model that it was made for"
-            )
+        device.require_rows(folder, tokenizer, model.config)
         return model, tokenizer
 
     def once(self, work: Callable[[], object]) -> None:

@@ -133,6 +133,16 @@ def test_more_processes_than_one_stage_was_asked_for_are_refused(
     assert not (tmp_path / "run" / "corpus").exists()
 
 
+def test_a_lone_process_that_would_see_several_gpus_is_refused_before_the_first_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    pairs = ["pretrain.training.backend=cuda", "pretrain.training.precision=fp32"]
+    with pytest.raises(ConfigError, match="one device for each process, found 2 for one process"):
+        adapt(load_recipe("tiny", pairs), tmp_path / "run")
+    assert not (tmp_path / "run" / "corpus").exists()
+
+
 def test_a_run_that_was_cut_off_while_it_chose_can_go_on(tmp_path: Path) -> None:
     recipe = load_recipe("tiny")
     out = tmp_path / "run"

@@ -33,6 +33,7 @@ def test_the_papers_recipe_has_the_papers_numbers(tmp_path: Path) -> None:
         # Sentences' last states of the whole body alone, and nothing done to the head's new rows.
         assert (other.distil.mode, other.distil.shallow_share) == ("sentence", 0)
         assert (other.distil.writing, other.distil.learning_rate) == ("mean", 5e-6)
+        assert other.distil.passage_words == 200, "a sentence is not cut"
         assert other.selection is not None
         rule = other.selection.choose.select
         assert (rule.rule, rule.window_steps, rule.lowest) == ("paper", 10_000, 10)

@@ -10,7 +10,7 @@ import pytest
 from hebench.board.check import check_board, data_sha256
 from hebench.board.extract import MAX_ANSWER
 from hebench.board.models_file import read_models
-from hebench.board.record_file import write_record
+from hebench.board.record_file import read_record, write_record
 from hebench.board.store import add_run, read_store, withdraw
 from hebench.board.suite import Doc, TaskInfo, task_info
 from hebench.errors import DataError
@@ -152,6 +152,19 @@ def test_answers_made_too_long_to_be_kept_whole_are_no_way_around_the_scorer(
     report = check_board(changed(honest, tmp_path, key, metrics=metrics, answers=answers))
     assert any(message in problem for problem in report.problems)
     assert report.recomputed == 20 * 4 + 20 * 3, "none of these"
+
+
+def test_long_thoughts_are_said_and_no_problem(honest: Path, tmp_path: Path) -> None:
+    key = "hebench_mini_math"
+    folder = changed(honest, tmp_path, key, answers=("א" * MAX_ANSWER,) * 20)
+    models = folder / "models.yaml"
+    models.write_text(models.read_text("utf-8").replace("track: base", "track: thinking"), "utf-8")
+    for item in read_store(honest)[1]:
+        path = folder / item.path.relative_to(honest)
+        write_record(path, dataclasses.replace(read_record(path), track="thinking"))
+    report = check_board(folder)
+    assert report.problems == []
+    assert any("20 of 20 answers are longer than what" in line for line in report.unchecked)
 
 
 def test_a_single_answer_that_was_cut_is_said_and_not_counted(honest: Path, tmp_path: Path) -> None:

@@ -154,9 +154,12 @@ def test_a_plain_run_is_repeated_with_the_plain_command() -> None:
 def test_a_server_and_a_split_are_part_of_the_command() -> None:
     task = dataclasses.replace(made_task("hebench_mini_qa", 0.5, 1, limit=3), split="validation")
     made = made_record("slug", {"hebench_mini_qa.validation": task}, track="chat")
-    served = dataclasses.replace(made, settings=made.settings | {"backend": "openai"})
+    served = dataclasses.replace(
+        made, settings=made.settings | {"backend": "openai", "revision": "he-1-2026-11-01"}
+    )
     assert '--backend openai --base-url "$BASE_URL"' in command(served)
     assert "--split validation" in command(served) and "--track chat" in command(served)
+    assert "--revision" not in command(served)  # which the server chose
     plain = dataclasses.replace(made, settings=made.settings | {"backend": "lm_eval"})
     assert '{"split": "validation"}' in words(command(plain))
 

@@ -1,5 +1,6 @@
 """Shared beginnings give the stock model's answers, and are computed once."""
 
+import importlib.metadata
 import logging
 import math
 from collections.abc import Callable
@@ -153,6 +154,19 @@ def test_what_is_too_long_is_cut_as_the_stock_model_cuts_it(
     )
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_tokenizer_that_cuts_cuts_as_the_stock_models_does(
+    pair: Callable[..., tuple[Any, Any]], side: str
+) -> None:
+    whole = pair()[1].generate_until(FREE, disable_tqdm=True)
+    texts = []
+    for lm in pair():
+        lm.truncation = True
+        lm.tokenizer.model_max_length, lm.tokenizer.truncation_side = 40, side
+        texts.append(lm.generate_until(FREE, disable_tqdm=True))
+    assert texts[0] == texts[1] != whole
+
+
 @pytest.mark.parametrize("context", [8192, 30])
 def test_running_text_is_predicted_once_each_token(
     pair: Callable[..., tuple[Any, Any]], context: int
@@ -166,9 +180,21 @@ def test_running_text_is_predicted_once_each_token(
 
 def test_the_tasks_of_the_package_come_out_alike(pair: Callable[..., tuple[Any, Any]]) -> None:
     stock, ours = pair()
-    (task,) = load_tasks(("hebench_mini_grammar",))["tasks"].values()
-    task.build_all_requests(limit=4, rank=0, world_size=1)
-    assert_same_scores(stock, ours, task.instances)
+    tasks = load_tasks(("hebench_mini", "hebench_select_bpb"))["tasks"]
+    for task in tasks.values():
+        task.build_all_requests(limit=3, rank=0, world_size=1)
+        kind = task.get_config("output_type")
+        if kind == "loglikelihood_rolling":
+            values = [lm.loglikelihood_rolling(task.instances, True) for lm in (stock, ours)]
+            assert values[1] == pytest.approx(values[0], rel=1e-5)
+        elif kind == "generate_until":
+            for request in task.instances:
+                request.args[1]["max_gen_toks"] = 12
+            texts = [lm.generate_until(task.instances, disable_tqdm=True) for lm in (stock, ours)]
+            assert texts[1] == texts[0], task.config.task
+        else:
+            assert_same_scores(stock, ours, task.instances)
+    assert len(tasks) == 12 and ours.branches is not None
 
 
 def test_a_chat_template_goes_before_the_model_as_in_lm_eval(
@@ -557,6 +583,18 @@ def test_a_cache_that_cannot_be_branched_is_said_once_and_goes_the_stock_way(
     assert len(said) == 1 and "MambaForCausalLM takes no" in said[0].getMessage()
 
 
+def test_layers_with_a_cache_of_another_kind_go_the_stock_way(
+    pair: Callable[..., tuple[Any, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(branches, "_SLIDING", int)
+    stock, ours = pair("mistral")
+    with caplog.at_level(logging.WARNING, logger="hebench"):
+        assert_same_scores(stock, ours, CHOICES[:2])
+    assert ours.branches is None and "SlidingWindowLayer cannot be branched" in caplog.text
+
+
 ROTARY = {
     "dynamic": {"rope_type": "dynamic", "factor": 2.0},
     "longrope": {
@@ -693,6 +731,11 @@ def test_nan_stays_with_the_request_that_has_it(pair: Callable[..., tuple[Any, A
     assert ours.generate_until(FREE, disable_tqdm=True) == stock.generate_until(
         FREE, disable_tqdm=True
     )
+    texts = [SimpleNamespace(args=(text,)) for text in (*PROMPTS, "גשם")]
+    expected = stock.loglikelihood_rolling(texts, disable_tqdm=True)
+    assert 0 < sum(map(math.isnan, expected)) < len(texts)
+    found = ours.loglikelihood_rolling(texts, disable_tqdm=True)
+    assert found == pytest.approx(expected, abs=1e-3, nan_ok=True)
 
 
 # ---------------------------------------------------------------------------------- bad input
@@ -719,5 +762,10 @@ def test_an_answer_longer_than_the_context_is_an_error(
         ours.generate_until([free("כן", 16)], disable_tqdm=True)
 
 
-def test_an_installed_harness_finds_the_model_by_name() -> None:
+def test_once_imported_the_model_goes_by_its_name() -> None:
     assert get_model("hebench_prefix") is PrefixLM
+
+
+def test_a_harness_that_reads_entry_points_finds_the_model() -> None:
+    (found,) = importlib.metadata.entry_points(group="lm_eval.models", name="hebench_prefix")
+    assert found.load() is PrefixLM

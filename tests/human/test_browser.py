@@ -754,13 +754,15 @@ def test_drafts_are_few_and_none_is_huge(tmp_path: Path, tab: Page) -> None:
             tab.evaluate(
                 """number => {
                   const by = document.getElementById("item").dataset.rater;
-                  const draft = { by, at: Date.now() - 1000 * number, seconds: 1, fields: [] };
+                  const fields = number === 6 ? [["note", "הערה"]] : [];
+                  const draft = { by, at: Date.now() - 1000 * number, seconds: 1, fields };
                   localStorage.setItem(`hebench-draft:other:${number}`, JSON.stringify(draft));
                 }""",
                 number,
             )
         begin(tab, "review")
         assert len(drafts(tab)) == 5
+        assert "hebench-draft:other:6" in drafts(tab), "times alone go before what was written"
         own = [key for key in drafts(tab) if slot(tab) in key]
         assert len(own) == 1, "the newest is among those that stay"
         tab.locator("#fixed").fill("א" * 260_000)

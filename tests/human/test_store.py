@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from hebench.errors import ConfigError, DataError
 from hebench.human import schema
@@ -737,6 +737,29 @@ def test_a_question_that_went_to_another_adjudicator_is_no_longer_the_first_ones
     (settled,) = collected(database, STUDY).counted("adjudication")
     assert settled.answer == {"outcome": "tie"}
     assert vote(database, prompt, ballot(other, "both_good")).counted, "a correction"
+
+
+def test_of_two_adjudicators_who_hold_one_question_the_first_to_answer_counts(
+    database: Database, clock: Clock
+) -> None:
+    published(database)
+    assert differing(database) > 0
+    judges = [joined(database, role="adjudicator") for _ in range(2)]
+    pages = []
+    for judge in judges:
+        pages += claim_disputed(database, judge).assignments
+        clock.now += HOUR
+    with database.begin() as connection:  # as where both asked at one moment
+        connection.execute(
+            update(schema.slots)
+            .where(schema.slots.c.kind == "adjudication")
+            .values(leased_until=clock.now + HOUR)
+        )
+    receipts = [
+        vote(database, judge, ballot(page, "tie"))
+        for judge, page in zip(judges, pages, strict=True)
+    ]
+    assert [receipt.reason for receipt in receipts] == [None, "slot_taken"]
 
 
 def test_a_late_answer_to_a_question_that_no_other_adjudicator_took_counts(

@@ -59,7 +59,7 @@ def test_the_demo_shows_the_real_model_and_the_baselines(demo: Path) -> None:
         assert f">{name}<" in page
     run = read_run(demo / "smollm2")
     assert run.manifest is not None
-    assert run.manifest.model.dtype == "bfloat16"
+    assert run.manifest.model.dtype == "bfloat16" and run.manifest.backend == "prefix"
     assert run.manifest.model.parameters == 134_515_008
     assert set(run.tasks) == set(DEMO_TASKS)
     # Greedy answers of a model that reads Latin script only are not the baselines' answers.

@@ -297,6 +297,21 @@ def test_a_new_choice_on_an_old_board_is_told(run: Path, tmp_path: Path) -> None
     assert len(read_models(board)) == 3
 
 
+def test_a_new_choice_is_told_where_the_old_one_is_of_an_earlier_training(
+    run: Path, tmp_path: Path
+) -> None:
+    log, board = run / "selection.jsonl", tmp_path / "board"
+    lines = {json.loads(line)["checkpoint"]: line for line in log.read_text("utf-8").splitlines()}
+    for names, chosen in ((("100", "200"), "200"), (("100", "300"), "300")):
+        log.write_text("".join(lines[f"checkpoint-{name}"] + "\n" for name in names), "utf-8")
+        if chosen == "200":
+            put_on_board(run, board, run="he-run", chosen="checkpoint-200")
+    before = {path: path.read_bytes() for path in board.rglob("*") if path.is_file()}
+    with pytest.raises(DataError, match="he-run-checkpoint-200: expected chosen: false"):
+        put_on_board(run, board, run="he-run", chosen="checkpoint-300")
+    assert before == {path: path.read_bytes() for path in board.rglob("*") if path.is_file()}
+
+
 def test_a_checkpoint_that_training_removed_is_still_shown(run: Path, tmp_path: Path) -> None:
     shutil.rmtree(run / "checkpoint-100")
     added = put_on_board(run, tmp_path / "board", run="he", chosen="checkpoint-200")

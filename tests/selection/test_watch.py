@@ -18,7 +18,7 @@ from hebench.selection.found import Found, complete
 from hebench.selection.leases import lease
 from hebench.selection.log import Evaluated, append, read_log
 from hebench.selection.watch import LEASES, WatchConfig, known, lease_of, retain, watch
-from hebench.train.checkpoints import MARKER, pin
+from hebench.train.checkpoints import MARKER, PIN, pin, rotate
 from tests.selection.made_run import TASK, add_checkpoint, made_curve, made_entry, made_items
 
 FORK = multiprocessing.get_context("fork")
@@ -329,6 +329,22 @@ def test_the_best_and_the_last_are_kept(tiny_model: Path, tmp_path: Path) -> Non
     gone = retain(tmp_path, 2)
     assert _names(tmp_path) == ["300", "400", "600"]
     assert len(gone) == 3 and retain(tmp_path, 2) == []
+
+
+def test_the_best_so_far_are_spared_by_the_training_s_rotation(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    _run_with_scores(tmp_path, tiny_model, [0.2, 0.9])
+    retain(tmp_path, 3)
+    rotate(tmp_path, 1)
+    assert _names(tmp_path) == ["100", "200"], "there are no better ones yet"
+    for step, level in ((300, 0.95), (400, 0.8), (500, 0.1)):
+        add_checkpoint(tmp_path, tiny_model, step)
+        append(tmp_path / "selection.jsonl", made_entry(step, (np.arange(400) < 400 * level) * 1.0))
+    retain(tmp_path, 1)
+    assert rotate(tmp_path, 1) == []
+    assert _names(tmp_path) == ["300", "500"]
+    assert not (tmp_path / "checkpoint-500" / PIN).exists()
 
 
 def test_pinned_half_written_and_unevaluated_ones_are_never_removed(

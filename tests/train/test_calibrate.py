@@ -336,6 +336,12 @@ def test_a_model_whose_head_is_no_plain_one_is_refused_before_training(
         calibrate.run(config(), model=tmp_path / "model", corpus=corpus, out=tmp_path / "out")
 
 
+def test_a_tokenizer_larger_than_the_embedding_is_refused(corpus, tmp_path, tiny_model_folder):
+    folder = tiny_model_folder(tmp_path / "model", rows=380)
+    with pytest.raises(CheckpointError, match="expected at most 380 pieces.*tokenizer of 400"):
+        calibrate.run(config(steps=1), model=folder, corpus=corpus, out=tmp_path / "out")
+
+
 def test_a_language_without_text_is_refused(model, corpus, tmp_path):
     with pytest.raises(DataError, match="el"):
         calibrate.run(

@@ -12,11 +12,12 @@ import pytest
 
 from hebench.config import build
 from hebench.data.load import mini_records
+from hebench.data.overlap import Item
 from hebench.errors import ConfigError, DataError, HebenchError
-from hebench.train.corpus import CorpusConfig, run
+from hebench.train.corpus import CorpusConfig, run, stage
 from hebench.train.corpus.blocks import executors
 from hebench.train.corpus.blocks.documents import ReadInputs
-from hebench.train.corpus.stage import input_parts
+from hebench.train.corpus.inputs import input_parts
 from hebench.train.corpus.tally import Tally
 from hebench.train.texts import read_documents
 
@@ -402,6 +403,27 @@ def test_rules_for_a_source_that_is_not_there_are_refused(corpus: Path, tmp_path
     given.pop("rules_by_source")
     with pytest.raises(ConfigError, match="inputs a and b both have a source 'articles'"):
         run(config(corpus, inputs={"a": given, "b": given}), out=tmp_path / "out")
+
+
+def test_a_set_that_comes_into_the_cache_makes_no_other_corpus_of_what_was_begun(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(config(corpus), out=tmp_path / "done")
+    with monkeypatch.context() as patch:
+        patch.setattr(stage._Run, "_mix", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(config(corpus), out=tmp_path / "begun")
+    given = stage.evaluation_items
+
+    def more(names: tuple[str, ...]) -> Any:
+        items, _ = given(names)
+        return [*items, Item("new", "new-1", HEBREW[0])], ["new/test"]
+
+    monkeypatch.setattr(stage, "evaluation_items", more)
+    assert run(config(corpus), out=tmp_path / "done") == first
+    went_on = run(config(corpus), out=tmp_path / "begun")
+    assert went_on.inputs == first.inputs and went_on.metrics == first.metrics
+    assert run(config(corpus), out=tmp_path / "new").inputs != first.inputs
 
 
 def test_a_full_disk_is_one_clear_line(

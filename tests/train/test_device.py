@@ -263,6 +263,16 @@ def test_the_mask_follows_from_backend_and_attention(
     assert (backend.attention, backend.convention) == (attention, convention)
 
 
+def test_hpu_is_planned_as_plain_transformers_without_the_processor() -> None:
+    config = training(backend="hpu")
+    backend = device.plan_backend(config)
+    assert (backend.name, backend.attention, backend.convention) == ("hpu", "sdpa", "bool")
+    arguments = device.trainer_arguments(config, backend, Path("x"))
+    assert not arguments["use_cpu"] and arguments["optim"] == "adamw_torch"
+    assert "use_habana" not in arguments and not arguments["dataloader_pin_memory"]
+    assert device.trainer_class(backend).__module__.startswith("transformers.")
+
+
 @pytest.mark.parametrize(
     ("precision", "attention"), [("bf16", "flash_attention_2"), ("fp32", "sdpa")]
 )

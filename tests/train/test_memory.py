@@ -43,6 +43,9 @@ def test_parameters_are_those_of_the_real_model_before_and_after_it_grows(folder
     assert parameters(grown) == count + rows * width + 2 * 7 * width
 
 
+@pytest.mark.skipif(
+    transformers.__version__.startswith("4."), reason="transformers 4 takes values of any kind"
+)
 @pytest.mark.parametrize(
     "change", [{"num_hidden_layers": "two"}, {"hidden_size": 33, "num_attention_heads": 4}]
 )

@@ -173,6 +173,9 @@ def test_stages_without_a_trainer_tell_their_inputs(
         assert found["parameters"] > 0 and "trainer" not in found
     texts = plan_stage("corpus", stage_config("tiny", "corpus"), inputs={}, out=tmp_path / "c")
     assert "en.txt: 1 file" in texts["inputs"]["english"]
+    other = stage_config("tiny", "corpus", ["corpus.inputs.english.rules_by_source={song: {}}"])
+    with pytest.raises(ConfigError, match="no source 'song'; known are en"):
+        plan_stage("corpus", other, inputs={}, out=tmp_path / "c")
 
 
 def test_a_stage_that_was_begun_says_where_it_goes_on_or_why_it_cannot(
@@ -208,18 +211,19 @@ def test_a_stage_that_failed_before_its_first_work_may_be_asked_for_otherwise(
         plan(pretraining(seed=5), model, corpus, out)
 
 
-def test_a_lone_process_that_would_see_several_gpus_is_refused(
+def test_a_lone_process_that_would_see_several_gpus_is_told_what_it_lacks_here(
     tmp_path: Path, model: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     one = pretraining(backend="cuda", precision="fp32")
-    with pytest.raises(ConfigError, match="one device for each process, found 2 for one process"):
-        plan(one, model, corpus, tmp_path / "out")
+    (lack,) = plan(one, model, corpus, tmp_path / "out")["trainer"]["this_machine_lacks"]
+    assert "one device for each process, found 2 for one process" in lack
     two = pretraining(backend="cuda", precision="fp32", world_size=2, global_rows=8)
-    assert plan(two, model, corpus, tmp_path / "out")["steps"]["world_size"] == 2
+    assert not plan(two, model, corpus, tmp_path / "out")["trainer"]["this_machine_lacks"]
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "1")
-    assert plan(one, model, corpus, tmp_path / "out")["steps"]["world_size"] == 1
+    assert not plan(one, model, corpus, tmp_path / "out")["trainer"]["this_machine_lacks"]
 
 
 def test_a_warm_up_longer_than_the_counted_run_is_refused(tmp_path: Path, model: Path) -> None:

@@ -170,6 +170,8 @@ def command(record: RunRecord) -> str:
         options = _OPTIONS
         last = [f"--track {record.track}", f"--out runs/{record.model}"]
         if settings["backend"] == "openai":
+            # Its revision is the name that the server answered under, and not asked for.
+            options = {name: each for name, each in options.items() if name != "revision"}
             last.insert(0, '--backend openai --base-url "$BASE_URL"')
         elif settings["backend"] != "baseline":
             last.insert(0, f"--backend {_quoted(settings['backend'])}")

@@ -2,7 +2,8 @@
 
     hebench eval MODEL --tasks hebench_paper --out runs/x     (the default for local models)
 
-Once this package is imported, lm-eval finds the model by the name `hebench_prefix`.
+Once this package is imported, lm-eval finds the model by the name `hebench_prefix`; a harness that
+reads entry points finds it by itself (`lm_eval run --model hebench_prefix`), 0.4.13 does not.
 
 The requests of a call form a tree: the few-shot block, the passage, the question, the answers.
 Each of its tokens is computed once, in one row with a mask for the branches (`tree.py`,

@@ -63,7 +63,9 @@ export function openDrafts(study, rater) {
       } catch {
         return; // there is no room: the page itself still holds it
       }
-      for (const { key } of all().slice(MOST)) localStorage.removeItem(key);
+      // Times alone go before what somebody wrote.
+      const kept = all().sort((one, other) => !one.fields.length - !other.fields.length);
+      for (const { key } of kept.slice(MOST)) localStorage.removeItem(key);
     },
     drop(form) {
       localStorage.removeItem(keyOf(slotOf(form)));

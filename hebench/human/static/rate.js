@@ -254,8 +254,9 @@ function press(event) {
 
 if (item) {
   item.addEventListener("submit", (event) => {
-    if (event.submitter?.formMethod === "dialog") return; // Enter on a radio: no judgement
     event.preventDefault();
+    // Enter on a radio is no judgement. By the attribute: old browsers know no such method.
+    if (event.submitter?.getAttribute("formmethod") === "dialog") return;
     cast(event.target, event.submitter);
   });
   // The second click of a double one would fall on the next page.

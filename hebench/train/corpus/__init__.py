@@ -1,8 +1,9 @@
 """The corpus stage: from raw text in two languages to clean, deduplicated, mixed training text.
 
-`edits` and `refusals` are the rules, as functions on strings; `selection` chooses what is held
-out and what is mixed in; `blocks` runs them all on datatrove, here, on Slurm or on Ray; `report`
-says what each rule took, with examples; `stage` is the order of things.
+`inputs` says which files it is made of; `edits` and `refusals` are the rules, as functions on
+strings; `selection` chooses what is held out and what is mixed in; `blocks` runs them all on
+datatrove, here, on Slurm or on Ray; `report` says what each rule took, with examples; `stage` is
+the order of things.
 
     hebench train corpus --recipe recipe.yaml out=runs/he/corpus
 

@@ -22,21 +22,24 @@ from typing import Any
 
 from tqdm import tqdm
 
+from hebench.config import plain
 from hebench.data.corpora import corpus_files
 from hebench.data.evaluated import evaluation_items
-from hebench.errors import ConfigError, DataError
+from hebench.errors import DataError
 from hebench.files import sha256_of, sha256_of_json, write_atomically, write_bytes_atomically
 from hebench.train.corpus.blocks import counts, documents, executors, minhash, rules
 from hebench.train.corpus.config import CorpusConfig, Input
+from hebench.train.corpus.inputs import Part, input_parts
 from hebench.train.corpus.refusals import add_word_lists, read_word_list, write_word_list
 from hebench.train.corpus.report import write_report
 from hebench.train.corpus.selection import Candidate, hold_out, limits
 from hebench.train.corpus.tally import Tally, read_tallies, require_text
-from hebench.train.stage import StageRecord, open_stage
+from hebench.train.stage import StageRecord, open_stage, read_stage
 from hebench.train.texts import corpus_sha256, source_of
 
 HELDOUT_SHARE = 0.5  # of a held-out passage's 12-word runs: a document with so many is close to it
 _PHASES = 6
+_BENCHMARK, _ABSENT = "benchmark.json", "absent.json"  # in work/: the items, the sets not there
 
 
 def run(config: CorpusConfig, *, out: Path) -> StageRecord:
@@ -45,13 +48,12 @@ def run(config: CorpusConfig, *, out: Path) -> StageRecord:
     Raises DataError for input that cannot be read or of which nothing is left, ConfigError for
     a folder that holds another corpus or settings that cannot be carried out.
     """
-    parts = input_parts(config)
-    items, absent = evaluation_items(config.benchmark_sets)
-    benchmark = [list(astuple(item)) for item in items]
+    parts, work = input_parts(config), out / "work"
+    items, absent, benchmark = _benchmark(config, out)
     with open_stage(out, "corpus", config, _inputs(config, benchmark)) as stage:
-        work = out / "work"
         if not stage.record.finished:
-            write_atomically(work / "benchmark.json", json.dumps(benchmark, ensure_ascii=False))
+            write_atomically(work / _ABSENT, json.dumps(absent))
+            write_atomically(work / _BENCHMARK, json.dumps(items, ensure_ascii=False))
             with tqdm(total=_PHASES, desc="corpus", unit="phase", disable=None) as bar:
                 metrics = _Run(config, parts, out, bar).all(absent)
             stage.finish(metrics)
@@ -60,46 +62,28 @@ def run(config: CorpusConfig, *, out: Path) -> StageRecord:
         return stage.record
 
 
-def input_parts(config: CorpusConfig) -> list[documents.Part]:
-    """Return the files of all inputs in order, and the datasets.
+def _benchmark(config: CorpusConfig, out: Path) -> tuple[list[list[Any]], list[str], str]:
+    """Return the evaluation items to look for, what the cache lacks, and a SHA-256 of the items.
 
-    Raises DataError if an input has no files, ConfigError if rules are given for no source.
+    A corpus that was begun, or is done, keeps those that it began with: a set that came into the
+    cache since then makes no other corpus of it.
     """
-    parts = []
-    for name, given in config.inputs.items():
-        if given.path is None:
-            found = [
-                documents.Part(input=name, source=given.source or name, path=None, corpus=None)
-            ]
-        else:
-            found = [
-                documents.Part(
-                    input=name,
-                    source=given.source or source_of(path),
-                    path=path,
-                    corpus=given.path,
-                )
-                for path in corpus_files(given.path)[0]
-            ]
-        known = {part.source for part in found}
-        if unknown := sorted(set(given.rules_by_source) - known):
-            raise ConfigError(
-                f"inputs.{name}.rules_by_source: no source {unknown[0]!r}; known are "
-                f"{', '.join(sorted(known))}"
+    record, work = read_stage(out), out / "work"
+    if record and record.config == plain(config):
+        if record.finished:
+            return [], [], record.inputs["benchmark"]
+        if (work / _BENCHMARK).is_file() and (work / _ABSENT).is_file():
+            items, absent = (
+                json.loads((work / name).read_text(encoding="utf-8"))
+                for name in (_BENCHMARK, _ABSENT)
             )
-        parts += found
-    owners: dict[tuple[str, str], str] = {}
-    for part in parts:
-        key = (config.inputs[part.input].language, part.source)
-        if owners.setdefault(key, part.input) != part.input:
-            raise ConfigError(
-                f"inputs {owners[key]} and {part.input} both have a source {part.source!r} of "
-                f"language {key[0]!r}; set `source` in one of them"
-            )
-    return parts
+            return items, absent, sha256_of_json(items)
+    found, absent = evaluation_items(config.benchmark_sets)
+    items = [list(astuple(item)) for item in found]
+    return items, absent, sha256_of_json(items)
 
 
-def _inputs(config: CorpusConfig, benchmark: list[Any]) -> dict[str, str]:
+def _inputs(config: CorpusConfig, benchmark: str) -> dict[str, str]:
     """Return a SHA-256 of everything that is read; a dataset's revision stands for itself."""
     read = {
         name: corpus_sha256(given.path) if given.path else f"{given.dataset}@{given.revision}"
@@ -110,7 +94,7 @@ def _inputs(config: CorpusConfig, benchmark: list[Any]) -> dict[str, str]:
         read["reference"] = sha256_of(config.reference)
     elif config.reference:
         read["reference"] = corpus_sha256(config.reference)
-    return {**read, "benchmark": sha256_of_json(benchmark)}
+    return {**read, "benchmark": benchmark}
 
 
 def _is_list(reference: Path) -> bool:
@@ -120,9 +104,7 @@ def _is_list(reference: Path) -> bool:
 class _Run:
     """One run of all phases, in one folder."""
 
-    def __init__(
-        self, config: CorpusConfig, parts: list[documents.Part], out: Path, bar: Any
-    ) -> None:
+    def __init__(self, config: CorpusConfig, parts: list[Part], out: Path, bar: Any) -> None:
         """bar: advanced by one for each phase."""
         self.config, self.parts, self.out, self.bar = config, parts, out, bar
         self.work = out / "work"
@@ -165,7 +147,7 @@ class _Run:
         if reference:
             inputs = {"reference": Input(language=config.language, path=reference)}
             parts = [
-                documents.Part(input="reference", source="reference", path=path, corpus=reference)
+                Part(input="reference", source="reference", path=path, corpus=reference)
                 for path in corpus_files(reference)[0]
             ]
         parts = [part for part in parts if inputs[part.input].language == config.language]

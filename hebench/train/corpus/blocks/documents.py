@@ -23,19 +23,10 @@ from tqdm import tqdm
 from hebench.data.corpora import chunk_texts, read_chunks
 from hebench.errors import DataError, one_line
 from hebench.train.corpus.config import Input
+from hebench.train.corpus.inputs import Part
 from hebench.train.corpus.tally import Tally
 
 Documents = Generator[Document, None, None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """One file of an input, or one dataset, which every task reads a share of."""
-
-    input: str
-    source: str
-    path: Path | None
-    corpus: Path | None  # file or folder that the file belongs to
 
 
 class ReadInputs(BaseReader):  # type: ignore[misc]
