@@ -68,12 +68,8 @@ def plan_adapt(recipe: Recipe, out: Path) -> dict[str, Any]:
 def require_startable(recipe: Recipe) -> None:
     """Raise HebenchError for what a late stage would refuse, after hours of the earlier ones.
 
-    That is: another number of processes than asked, several GPUs for a lone one, data that cannot
-    be read, unknown tasks.
+    That is: another number of processes than asked, data that cannot be read, unknown tasks.
     """
-    first = recipe.pretrain.training  # ZeRO makes a lone process one of a launcher's, also later
-    if "RANK" not in os.environ and first.world_size == 1 and not first.zero_stage:
-        require_one_gpu(plan_backend(first))
     for config in (recipe.pretrain, recipe.sft, recipe.dpo):
         if config is not None:
             require_processes(config.training)
@@ -87,6 +83,18 @@ def require_startable(recipe: Recipe) -> None:
         asked, chosen = recipe.selection.evaluate, recipe.selection.choose
         _require_tasks("selection.evaluate.tasks", asked.tasks, asked.include)
         _require_tasks("selection.choose.report", chosen.report, chosen.include)
+
+
+def require_own_gpus(recipe: Recipe) -> None:
+    """Raise ConfigError if a lone process would see several GPUs, here, in a late stage, too."""
+    for config in (recipe.pretrain, recipe.sft, recipe.dpo):
+        if config is None:
+            continue
+        training = config.training
+        if "RANK" in os.environ or training.zero_stage:
+            return  # ZeRO makes a lone process one of a launcher's, also in what follows
+        if training.world_size == 1:
+            require_one_gpu(plan_backend(training))
 
 
 def _require_tasks(where: str, names: Sequence[str], include: Sequence[Path]) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from hebench.adapt.measure import measure
 from hebench.adapt.pick import CHOSEN, MODEL, selected
-from hebench.adapt.plan import require_startable
+from hebench.adapt.plan import require_own_gpus, require_startable
 from hebench.adapt.recipe import DEMO_MODEL, TINY_MODEL, Recipe, recipes_folder
 from hebench.adapt.report import Point, Report, make_report, write_report
 from hebench.config import plain
@@ -59,6 +59,7 @@ def _adapt(recipe: Recipe, out: Path, announce: Announce) -> Report:
     asked = json.dumps(plain(recipe), indent=2) + "\n"
     if first:
         require_startable(recipe)
+        require_own_gpus(recipe)
         if not (out / "recipe.json").exists():
             write_atomically(out / "recipe.json", asked)
     run = _Run(recipe, out, announce if first else lambda _: None)

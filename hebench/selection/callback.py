@@ -88,7 +88,7 @@ class HebenchCallback(TrainerCallback):  # type: ignore[misc]
         _refuse_sharded(args, kwargs["model"])
         _tokenizer(kwargs)
         leaf_tasks(self.config)
-        if state.is_world_process_zero and state.global_step + self._start == 0:
+        if state.is_world_process_zero and self._step(state, kwargs) == 0:
             _put_aside(Path(args.output_dir) / LOG_NAME)
         self.spent, self.left_out = 0.0, []
         self._latest, self._saved = None, False

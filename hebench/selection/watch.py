@@ -99,7 +99,7 @@ def retain(run: Path, keep: int, announce: Announce = lambda _: None) -> list[Pa
     log = {entry.checkpoint: entry for entry in of_these(known(run).values(), there)}
     evaluated = [found for found in there if found.name in log]
     if len(evaluated) <= keep:
-        _pin_best(evaluated, {found.name for found in evaluated})
+        _pin_best(evaluated, [found.name for found in evaluated], keep)
         return []
     try:
         candidates = decide(list(log.values()), SelectConfig()).candidates
@@ -108,7 +108,7 @@ def retain(run: Path, keep: int, announce: Announce = lambda _: None) -> list[Pa
         return []
     order = sorted(candidates, key=lambda each: -each.smoothed)
     names = [each.checkpoint for each in order if each.checkpoint in {f.name for f in evaluated}]
-    _pin_best(evaluated, set(names[:keep]))
+    _pin_best(evaluated, names, keep)
     spared = {*names[:keep], there[-1].name}
     gone: list[Path] = []
     if len(evaluated) <= keep + 1:
@@ -125,15 +125,17 @@ def retain(run: Path, keep: int, announce: Announce = lambda _: None) -> list[Pa
     return gone
 
 
-def _pin_best(evaluated: Sequence[Found], names: set[str]) -> None:
-    """Pin the checkpoints of these names, and let go those that are no longer among the best."""
+def _pin_best(evaluated: Sequence[Found], names: Sequence[str], keep: int) -> None:
+    """Pin the first `keep` of these names, and let go the others; what is not named stays."""
     for found in evaluated:
         path = found.folder / PIN
-        if found.name in names:
-            if not path.exists() and look(found.folder) is not None:
-                pin(found.folder, BEST_SO_FAR)
-        elif path.is_file() and path.read_text(encoding="utf-8").strip() == BEST_SO_FAR:
-            unpin(found.folder)
+        # Another watcher, or the training's own rotation, may be quicker.
+        with contextlib.suppress(FileNotFoundError):
+            if found.name in names[:keep]:
+                if not path.exists():
+                    pin(found.folder, BEST_SO_FAR)
+            elif found.name in names and path.read_text("utf-8").strip() == BEST_SO_FAR:
+                unpin(found.folder)
 
 
 def lease_of(

@@ -165,8 +165,11 @@ def complete_checkpoints(run: Path) -> list[Path]:
 
 
 def pin(folder: Path, reason: str) -> None:
-    """Keep a checkpoint from rotation; `reason` is one line, stored beside it."""
-    write_atomically(folder / PIN, one_line(reason) + "\n")
+    """Keep a checkpoint from rotation; `reason` is one line, stored beside it.
+
+    Raises FileNotFoundError, and makes no folder, where it has gone already.
+    """
+    (folder / PIN).write_text(one_line(reason) + "\n", encoding="utf-8")
 
 
 def unpin(folder: Path) -> None:

@@ -245,7 +245,7 @@ def load_model(folder: Path, attention: str) -> Any:
 
 def require_rows(folder: Path, tokenizer: Any, config: Any) -> None:
     """Raise CheckpointError if a model's embedding has fewer rows than its tokenizer pieces."""
-    rows = config.vocab_size
+    rows = config.get_text_config().vocab_size
     if len(tokenizer) > rows:
         raise CheckpointError(
             f"{folder}: expected at most {rows} pieces, as the embedding has rows, found a "

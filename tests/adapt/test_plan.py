@@ -137,10 +137,14 @@ def test_a_lone_process_that_would_see_several_gpus_is_refused_before_the_first_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    pairs = ["pretrain.training.backend=cuda", "pretrain.training.precision=fp32"]
-    with pytest.raises(ConfigError, match="one device for each process, found 2 for one process"):
-        adapt(load_recipe("tiny", pairs), tmp_path / "run")
-    assert not (tmp_path / "run" / "corpus").exists()
+    for stage in ("pretrain", "sft"):
+        pairs = [f"{stage}.training.backend=cuda", f"{stage}.training.precision=fp32"]
+        recipe = load_recipe("tiny", pairs)
+        with pytest.raises(ConfigError, match="one device for each process, found 2 for one"):
+            adapt(recipe, tmp_path / "run")
+        assert not (tmp_path / "run" / "corpus").exists()
+        plan = stages(plan_adapt(recipe, tmp_path / "run"))  # which may be for another machine
+        assert plan[stage]["trainer"]["this_machine_lacks"]
 
 
 def test_a_run_that_was_cut_off_while_it_chose_can_go_on(tmp_path: Path) -> None:

@@ -106,22 +106,23 @@ def test_two_processes_end_with_the_results_of_one(tiny_model: Path, tmp_path: P
     assert sorted(path.name for path in two.glob("answers*")) == ["answers.jsonl"]
 
 
-PUBLIC = ("heq", "sentiment", "nli", "topic", "grammar", "idioms", "bpb")
-PUBLIC += tuple(f"translation_{name}" for name in ("en_he", "he_en", "tatoeba_he_en"))
+PUBLIC = ("heq", "paper_heq", "sentiment", "nli", "topic", "grammar", "idioms", "bpb")
+DIRECTIONS = ("en_he", "he_en", "tatoeba_en_he", "tatoeba_he_en")
+PUBLIC += tuple(f"translation_{name}" for name in DIRECTIONS)
 
 
 @pytest.mark.parametrize(
     ("asked", "count"),
     [
         ({"tasks": ("hebench_mini",), "limit": 24}, 11),
-        # What is mirrored beside the checkout: splits for development, and no nikud.
+        # What is mirrored beside the checkout: splits for development, no nikud, no HeSum.
         (
             {
                 "tasks": tuple(f"hebench_{name}" for name in PUBLIC),
                 "limit": 8,
                 "split": "validation",
             },
-            10,
+            12,
         ),
     ],
     ids=["mini", "public"],

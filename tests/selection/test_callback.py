@@ -244,6 +244,21 @@ def test_scores_of_a_run_that_goes_on_are_filed_under_the_trainers_own_folders(
     ]
 
 
+def test_a_plain_training_that_begins_anew_puts_the_log_aside_whatever_start_step(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        trainer, _ = make_trainer(tiny_model, tmp_path, save_strategy="no", max_steps=2)
+        trainer.add_callback(
+            HebenchCallback(
+                None, tasks=(TASK,), limit=1, every=1, max_overhead=math.inf, start_step=10
+            )
+        )
+        trainer.train()
+    assert [entry.step for entry in read_log(tmp_path / "selection.jsonl")] == [1, 2]
+    assert (tmp_path / "selection.1.jsonl").is_file()
+
+
 def test_hebenchs_own_training_is_known_by_its_rows() -> None:
     from hebench.selection import callback
 

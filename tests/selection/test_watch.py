@@ -347,6 +347,33 @@ def test_the_best_so_far_are_spared_by_the_training_s_rotation(
     assert not (tmp_path / "checkpoint-500" / PIN).exists()
 
 
+def test_the_best_are_not_let_go_while_they_cannot_be_compared(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    _run_with_scores(tmp_path, tiny_model, [0.2, 0.9, 0.5, 0.4])
+    retain(tmp_path, 1)
+    assert (tmp_path / "checkpoint-200" / PIN).exists()
+    # A task that was asked later is there for the newest alone so far.
+    asked = made_entry(400, [], tasks={"english": made_items(np.ones(40))}, settings={})
+    append(tmp_path / "selection.jsonl", asked)
+    retain(tmp_path, 1)
+    assert rotate(tmp_path, 1) == []
+    assert _names(tmp_path) == ["200", "400"]
+
+
+def test_a_checkpoint_that_goes_while_it_is_pinned_leaves_nothing(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _run_with_scores(tmp_path, tiny_model, [0.2, 0.9])
+
+    def quicker(folder: Path, reason: str) -> None:
+        shutil.rmtree(folder)
+        pin(folder, reason)
+
+    monkeypatch.setattr(watching, "pin", quicker)
+    assert retain(tmp_path, 3) == [] and _names(tmp_path) == []
+
+
 def test_pinned_half_written_and_unevaluated_ones_are_never_removed(
     tiny_model: Path, tmp_path: Path
 ) -> None:
