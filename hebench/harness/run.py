@@ -136,13 +136,8 @@ def evaluate(config: EvalConfig) -> RunManifest:
     ):
         return earlier
 
-    log = AnswerLog(
-        config.out / ANSWERS_NAME,
-        settings,
-        versions,
-        rank=rank(),
-        at_once=_VLLM_AT_ONCE if config.backend == "vllm" else None,
-    )
+    at_once = _VLLM_AT_ONCE if config.backend == "vllm" else None
+    log = AnswerLog(config.out / ANSWERS_NAME, settings, versions, rank=rank(), at_once=at_once)
     try:
         lm = baseline or _load(config, identity, log)
         started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
