@@ -111,7 +111,7 @@ def retain(run: Path, keep: int, announce: Announce = lambda _: None) -> list[Pa
     _pin_best(evaluated, names, keep)
     spared = {*names[:keep], there[-1].name}
     gone: list[Path] = []
-    if len(evaluated) <= keep + 1:
+    if len(evaluated) <= keep + 1:  # one more than the best: the last one's place
         return gone
     for found in evaluated:
         if found.name in spared or found.name not in names or (found.folder / PIN).exists():
