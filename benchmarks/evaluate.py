@@ -25,8 +25,11 @@ harness's batch size varied in turn; tokens read and processor seconds of both, 
 
 Every finished run is written to `--out` at once, and not run again while it stands there. With
 `--piece N` the stock side runs N items a process, for sets that take it hours: the pieces' model
-times are added up, and one start to them, the mean of theirs. Quote ratios of one file only: they
-come from one machine.
+times are added up, and one start to them, the mean of theirs. With `--sample K` it runs only K of
+these pieces, evenly spread over the set: its times and tokens are then those of the whole set as
+the pieces have them, ratios have a 95 % interval (Student's t over the pieces' seconds an item, for
+a sample of a finite set), and answers are compared on these items. Ours runs the whole set in any
+case. Quote ratios of one file only: they come from one machine.
 """
 
 import argparse
@@ -35,6 +38,7 @@ import json
 import math
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -42,6 +46,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import scipy.stats
 
 from hebench.files import write_atomically
 
@@ -227,17 +233,46 @@ def answers(folder: Path) -> dict[str, Any]:
     return {"score": mean, "scored": len(scores), "answers": responses}
 
 
-def joined(pieces: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the run that its pieces make: their model times, and one start, the mean of theirs."""
+def joined(pieces: list[dict[str, Any]], count: int) -> dict[str, Any]:
+    """Return the run of `count` items that its pieces make, be they all of it or a sample.
+
+    Model times and tokens add up (of a sample, to those of `count` items), and one start, the mean
+    of theirs. `places` are the items that `answers` are of; `off` is the half width of the model
+    time's 95 % interval, as a share of it (0 where all is there).
+    """
     pieces = sorted(pieces, key=lambda one: one["job"]["items"])
     whole = pieces[0] | {"answers": [answer for one in pieces for answer in one["answers"]]}
-    for key in ("model_seconds", "model_cpu_seconds", "tokens", "requests", "scored"):
-        whole[key] = sum(one[key] for one in pieces)
+    whole["places"] = [place for one in pieces for place in range(*one["job"]["items"])]
+    share = len(whole["places"]) / count
+    for key in ("model_seconds", "model_cpu_seconds"):
+        whole[key] = sum(one[key] for one in pieces) / share
+    whole["tokens"] = round(sum(one["tokens"] for one in pieces) / share)
+    whole["scored"] = sum(one["scored"] for one in pieces)
     starts = [one["seconds"] - one["model_seconds"] for one in pieces]
     whole["seconds"] = whole["model_seconds"] + sum(starts) / len(starts)
     whole["peak_mib"] = max(one["peak_mib"] for one in pieces)
     scores = sum(one["score"] * one["scored"] for one in pieces)
+    whole["off"] = 0.0 if share == 1 else off_by(pieces, share)
     return whole | {"score": scores / max(whole["scored"], 1)}
+
+
+def off_by(pieces: list[dict[str, Any]], share: float) -> float:
+    """Return the half width of the interval of the mean seconds an item, as a share of the mean."""
+    each = [one["model_seconds"] / len(one["answers"]) for one in pieces]
+    error = statistics.stdev(each) / math.sqrt(len(each)) * math.sqrt(1 - share)
+    return float(scipy.stats.t.ppf(0.975, len(each) - 1)) * error / statistics.mean(each)
+
+
+def spread(count: int, size: int, sample: int | None) -> list[list[int]]:
+    """Return the first and last item (exclusive) of all pieces of `size`, or of `sample` of them.
+
+    >>> spread(1000, 50, 4)
+    [[0, 50], [250, 300], [500, 550], [750, 800]]
+    """
+    pieces = [[start, min(start + size, count)] for start in range(0, count, size)]
+    if sample is None or sample >= len(pieces):
+        return pieces
+    return [pieces[place * len(pieces) // sample] for place in range(sample)]
 
 
 def differences(ours: dict[str, Any], stock: dict[str, Any]) -> tuple[float, int, int]:
@@ -341,22 +376,35 @@ HEAD = (
 
 def row(ours: dict[str, Any], stock: dict[str, Any]) -> list[str]:
     """Return the cells of one task's row."""
-    largest, changed, total = differences(ours, stock)
+    places = stock.get("places", range(len(ours["answers"])))
+    largest, changed, total = differences(
+        ours | {"answers": [ours["answers"][place] for place in places]}, stock
+    )
     # A model that shares nothing is answered the stock way, and has no tree.
     least = ours.get("needed", math.nan) / ours["tokens_per_second"]
     gpu = ours["job"]["device"] != "cpu"
     seconds = min(ours["model_seconds"], math.inf if gpu else ours["model_cpu_seconds"])
     same = "same" if math.isclose(ours["score"], stock["score"], abs_tol=1e-9) else "not the same"
+    off = stock.get("off", 0.0)
+    sample = len(places) < len(ours["answers"])
+    if sample:  # whose score is of some items only
+        same = f"stock on {len(places)} of {len(ours['answers'])} items"
+
+    def times(name: str) -> str:
+        ratio = stock[name] / ours[name]
+        low, high = ratio * (1 - off), ratio * (1 + off)
+        return f"{ratio:.1f}" + (f" [{low:.1f}, {high:.1f}]" if sample else "")
+
     return [
         ours["job"]["task"] + (f" ({ours['job']['split']})" if ours["job"]["split"] else ""),
         f"{ours['requests']}",
         f"{stock['seconds']:.1f}",
         f"{ours['seconds']:.1f}",
-        f"{stock['seconds'] / ours['seconds']:.1f}",
+        times("seconds"),
         f"{stock['model_seconds']:.1f}",
         f"{ours['model_seconds']:.1f}",
-        f"{stock['model_seconds'] / ours['model_seconds']:.1f}",
-        "" if gpu else f"{stock['model_cpu_seconds'] / ours['model_cpu_seconds']:.1f}",
+        times("model_seconds"),
+        "" if gpu else times("model_cpu_seconds"),
         f"{stock['tokens']:,}",
         f"{ours['tokens']:,}",
         f"{ours['peak_mib'] / stock['peak_mib']:.2f}",
@@ -367,7 +415,10 @@ def row(ours: dict[str, Any], stock: dict[str, Any]) -> list[str]:
 
 
 def whole_runs(stock: list[dict[str, Any]], ours: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the stock side's runs of what `ours` was asked, pieces joined where all are there."""
+    """Return the stock side's runs of what `ours` was asked, pieces of it joined.
+
+    Less than all pieces are a sample of two or more of equal size.
+    """
     same = [one for one in stock if ours["job"].items() <= (one["job"] | {"batch": 0}).items()]
     whole = [one for one in same if "items" not in one["job"]]
     pieces: dict[int, list[dict[str, Any]]] = {}
@@ -376,9 +427,9 @@ def whole_runs(stock: list[dict[str, Any]], ours: dict[str, Any]) -> list[dict[s
             pieces.setdefault(one["job"]["batch"], []).append(one)
     count = len(ours["answers"])
     return whole + [
-        joined(some)
+        joined(some, count)
         for some in pieces.values()
-        if sum(len(one["answers"]) for one in some) == count
+        if len(some) > 1 or len(some[0]["answers"]) == count
     ]
 
 
@@ -433,6 +484,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="items a task; all without it")
     parser.add_argument("--stock-batch-sizes", default="1,8", help="comma-separated")
     parser.add_argument("--piece", type=int, help="items of the stock side in one process")
+    parser.add_argument("--sample", type=int, help="pieces of the stock side; all without it")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument(
         "--random", type=int, nargs=2, metavar=("HIDDEN", "LAYERS"), help="a model of that size"
@@ -443,9 +495,11 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("runs/evaluate.json"))
     chosen = parser.parse_args()
-    for name in ("limit", "piece"):
-        if (value := getattr(chosen, name)) is not None and value < 1:
-            parser.error(f"--{name}: expected at least 1, found {value}")
+    for name, least in (("limit", 1), ("piece", 1), ("sample", 2)):
+        if (value := getattr(chosen, name)) is not None and value < least:
+            parser.error(f"--{name}: expected at least {least}, found {value}")
+    if chosen.sample and not chosen.piece:
+        parser.error("--sample: expected --piece N beside it, of which it takes some; found none")
     if chosen.random:
         kind = Path(chosen.model).name
         folder = chosen.out.parent / "random-{}-{}-{}".format(kind, *chosen.random)
@@ -455,18 +509,27 @@ def main() -> None:
         return
     runs = json.loads(chosen.out.read_text(encoding="utf-8")) if chosen.out.is_file() else []
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
+    unasked: list[dict[str, Any]] = []  # pieces in the file that are none of this sample
     for name in chosen.tasks.split(","):
         task, _, split = name.partition(":")
         job = {"model": chosen.model, "task": task, "split": split, "limit": chosen.limit}
         job |= {"dtype": chosen.dtype, "device": chosen.device, "batch": 0}
         ours = asked(runs, "ours", job, chosen.out)
         for batch in map(int, chosen.stock_batch_sizes.split(",")):
-            count = len(ours["answers"])
-            for start in range(0, count, chosen.piece or count):
-                end = min(start + chosen.piece, count) if chosen.piece else count
-                piece = {"items": [start, end]} if chosen.piece else {}
-                asked(runs, "stock", job | {"batch": batch} | piece, chosen.out)
-    print(table(runs))
+            stock = job | {"batch": batch}
+            if not chosen.piece:
+                asked(runs, "stock", stock, chosen.out)
+                continue
+            pieces = spread(len(ours["answers"]), chosen.piece, chosen.sample)
+            for items in pieces:
+                asked(runs, "stock", stock | {"items": items}, chosen.out)
+            unasked += [
+                one
+                for one in runs
+                if one["job"].get("items") not in [None, *pieces]
+                and one["job"] | {"items": None} == stock | {"items": None}
+            ]
+    print(table([one for one in runs if one not in unasked]))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """What packing gains over padding, and what the training loop costs over a bare one.
 
-    python benchmarks/packing.py [rounds] [--device cuda]
+    python benchmarks/packing.py [rounds] [--device cuda [--attention flash_attention_2]]
 
-A random Llama of 20 M parameters trains in fp32, on one thread or a GPU, on documents as long as
-encyclopaedia paragraphs (log-normal, median 150 tokens). Three ways take turns, round after round,
-so that a busy machine slows all of them:
+A random Llama of 20 M parameters trains in fp32 (in bf16 where attention is flash), on one thread
+or a GPU, on documents as long as encyclopaedia paragraphs (log-normal, median 150 tokens). Three
+ways take turns, round after round, so that a busy machine slows all of them:
 
 - packed: hebench's trainer on packed rows of 1,024 tokens, mask included;
 - bare: a plain PyTorch loop over the same rows in the same order, with the same mask;
@@ -40,13 +40,16 @@ from hebench.train.trainer import open_job
 ROW_TOKENS = 1024
 SIZES = {"cpu": (2, 4), "cuda": (16, 24)}  # rows of a step, and steps
 VOCABULARY = 8192
+FLASH = "flash_attention_2"
 
 
-def settings(device: str) -> TrainingConfig:
+def settings(device: str, attention: str) -> TrainingConfig:
     """Return the training that all three ways carry out."""
     rows, steps = SIZES[device]
     return TrainingConfig(
         backend=device,
+        attention=attention,
+        precision="bf16" if attention == FLASH else "fp32",
         threads=1,
         row_tokens=ROW_TOKENS,
         micro_rows=rows,
@@ -87,9 +90,9 @@ def documents(device: str) -> list[Piece]:
     return [Piece.whole(random.integers(2, VOCABULARY, size=length)) for length in lengths]
 
 
-def packed_speed(folder: Path, rows: Rows, device: str) -> float:
+def packed_speed(folder: Path, rows: Rows, device: str, attention: str) -> float:
     """Return the tokens a second of hebench's trainer."""
-    asked = settings(device)
+    asked = settings(device, attention)
     with (
         tempfile.TemporaryDirectory() as out,
         open_job(Path(out), "pretrain", asked, asked) as job,
@@ -102,9 +105,12 @@ def packed_speed(folder: Path, rows: Rows, device: str) -> float:
     return float((lines[-1]["tokens"] - lines[0]["tokens"]) / seconds)
 
 
-def bare_speed(folder: Path, batches: Iterator[tuple[Batch, int]], device: str) -> float:
+def bare_speed(
+    folder: Path, batches: Iterator[tuple[Batch, int]], device: str, attention: str
+) -> float:
     """Return the tokens a second of a plain loop over (inputs and labels, real tokens)."""
-    model = LlamaForCausalLM.from_pretrained(folder, attn_implementation="sdpa").train().to(device)
+    model = LlamaForCausalLM.from_pretrained(folder, attn_implementation=attention)
+    model = model.train().to(device)
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=0.0, fused=True
     )
@@ -114,7 +120,8 @@ def bare_speed(folder: Path, batches: Iterator[tuple[Batch, int]], device: str) 
             begun = time.perf_counter()
         batch = {name: tensor.to(device) for name, tensor in laid.items()}
         inputs = {name: batch[name] for name in batch if name != "labels"}
-        logits = model(**inputs, use_cache=False).logits[:, :-1]
+        with torch.autocast(device, torch.bfloat16, enabled=attention == FLASH):
+            logits = model(**inputs, use_cache=False).logits[:, :-1]
         loss = functional.cross_entropy(
             logits.float().flatten(0, 1), batch["labels"][:, 1:].flatten(), ignore_index=IGNORED
         )
@@ -127,24 +134,21 @@ def bare_speed(folder: Path, batches: Iterator[tuple[Batch, int]], device: str) 
     return counted / (time.perf_counter() - begun)
 
 
-def packed_batches(rows: Rows, device: str) -> Iterator[tuple[Batch, int]]:
-    """Yield the batches that the trainer sees, with its mask."""
+def packed_batches(rows: Rows, device: str, attention: str) -> Iterator[tuple[Batch, int]]:
+    """Yield the batches that the trainer sees, with its mask; for flash attention as one row."""
     micro_rows, steps = SIZES[device]
     ordered = Ordered(rows, first=0, last=steps * micro_rows, seed=0)
     for step in range(steps):
         laid = collate([ordered[step * micro_rows + place] for place in range(micro_rows)])
         batch = {name: tensor.to(device) for name, tensor in laid.items()}
-        mask = attention_mask(batch["document_ids"], "bool")
-        assert mask is not None
-        yield (
-            {
-                "input_ids": batch["input_ids"],
-                "position_ids": batch["position_ids"],
-                "labels": batch["labels"],
-                "attention_mask": mask,
-            },
-            int((batch["document_ids"] >= 0).sum()),
-        )
+        seen = {name: batch[name] for name in ("input_ids", "position_ids", "labels")}
+        if attention == FLASH:
+            seen = {name: tensor.flatten()[None] for name, tensor in seen.items()}
+        else:
+            mask = attention_mask(batch["document_ids"], "bool")
+            assert mask is not None
+            seen["attention_mask"] = mask
+        yield seen, int((batch["document_ids"] >= 0).sum())
 
 
 def padded_batches(pieces: list[Piece], device: str) -> Iterator[tuple[Batch, int]]:
@@ -169,8 +173,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rounds", type=int, nargs="?", default=3)
     parser.add_argument("--device", choices=sorted(SIZES), default="cpu")
+    parser.add_argument("--attention", choices=("sdpa", FLASH), default="sdpa")
     chosen = parser.parse_args()
-    rounds, device = chosen.rounds, chosen.device
+    rounds, device, attention = chosen.rounds, chosen.device, chosen.attention
     torch.set_num_threads(1)
     ratios: dict[str, list[float]] = {"packed / padded": [], "packed / bare": []}
     with tempfile.TemporaryDirectory() as folder:
@@ -183,10 +188,12 @@ def main() -> None:
         print("| round | packed | bare | padded | (tokens/s)")
         for number in range(1, rounds + 1):
             ways = {
-                "packed": lambda: packed_speed(base / "model", rows, device),
-                "bare": lambda: bare_speed(base / "model", packed_batches(rows, device), device),
+                "packed": lambda: packed_speed(base / "model", rows, device, attention),
+                "bare": lambda: bare_speed(
+                    base / "model", packed_batches(rows, device, attention), device, attention
+                ),
                 "padded": lambda: bare_speed(
-                    base / "model", padded_batches(pieces, device), device
+                    base / "model", padded_batches(pieces, device), device, attention
                 ),
             }
             names = [*ways][number % 3 :] + [*ways][: number % 3]  # none is always the first

@@ -1,5 +1,10 @@
-"""What only a GPU can show: its half precision, lack of its memory, a recipe that runs on it."""
+"""What only a GPU can show: its half precision, its memory, flash attention, a recipe on it."""
 
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +14,25 @@ from lm_eval.models.huggingface import HFLM
 
 from hebench.harness.prefix import PrefixLM
 from hebench.train import pretrain
-from tests.conftest import DEVICE
+from hebench.train.device import Backend, collate, load_model, logits_of
+from hebench.train.leak import check_leaks
+from hebench.train.memory import memory_bytes, without_weights
+from hebench.train.packing import lay
+from tests.conftest import DEVICE, REPOSITORY
 from tests.harness import tiny_models
 from tests.harness.test_prefix import CHOICES, FREE, SHARING, free, scored
 from tests.real.test_adapt import POINTS, adapt, report_of
 from tests.real.test_training import launch, losses
 from tests.train.conftest import *  # noqa: F403 (the tiny tokenizer and models)
 from tests.train.made_rows import pretraining
+from tests.train.test_device import pieces_of
 
+SDPA = Backend(name="cuda", attention="sdpa", convention="bool")
+FLASH = Backend(name="cuda", attention="flash_attention_2", convention="positions")
+
+flash = pytest.mark.skipif(
+    importlib.util.find_spec("flash_attn") is None, reason="needs the package flash-attn"
+)
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU and HEBENCH_TEST_DEVICE=cuda"),
@@ -89,6 +105,102 @@ def test_half_precision_trains_about_as_well(
     code, errors = launch(1, settings, base, tmp_path / "half")
     assert code == 0, errors
     assert losses(tmp_path / "half") == pytest.approx(plain, rel=0.02)
+
+
+@flash
+def test_with_flash_attention_it_trains_about_as_well(
+    base: tuple[Path, Path], plain: list[float], tmp_path: Path
+) -> None:
+    asked = pretraining(precision="bf16", attention="flash_attention_2")
+    pretrain.run(asked, model=base[0], corpus=base[1], out=tmp_path / "flash")
+    assert losses(tmp_path / "flash") == pytest.approx(plain, rel=0.02)
+
+
+@flash
+@pytest.mark.parametrize("kind", ["llama", "mistral"])
+def test_flash_attention_keeps_packed_documents_apart(
+    tiny_model_folder: Callable[..., Path], tmp_path: Path, kind: str
+) -> None:
+    """No gradient between them, and logits as near to the documents alone in fp32 as SDPA's."""
+    folder = tiny_model_folder(tmp_path, kind=kind)
+    packs = [pieces_of([9, 1, 20, 2, 13]), pieces_of([40, 3, 1, 1], seed=1)]
+    laid = collate([lay(pack, 48, padding_id=0) for pack in packs])
+    batch = {name: tensor.cuda() for name, tensor in laid.items()}
+    apart = []
+    with torch.no_grad():
+        alone = logits_of(load_model(folder, "sdpa").eval().cuda(), batch, SDPA)
+    for backend in (SDPA, FLASH):
+        model = load_model(folder, backend.attention).eval().cuda()
+        with torch.autocast("cuda", torch.bfloat16):
+            check_leaks(model, backend)
+            with torch.no_grad():
+                found = logits_of(model, batch, backend)
+        apart.append((found - alone)[batch["document_ids"] >= 0].abs().mean())
+    assert 0 < apart[1] < 1.5 * apart[0]
+
+
+# A process of its own, so that all it takes is the training's; argv: settings, model, corpus, out.
+TRAINS = """
+import json, sys
+from pathlib import Path
+import torch
+from hebench.train import pretrain
+from tests.train.made_rows import pretraining
+
+settings, model, corpus, out = sys.argv[1:]
+asked = pretraining(**json.loads(settings))
+pretrain.run(asked, model=Path(model), corpus=Path(corpus), out=Path(out))
+print(torch.cuda.max_memory_allocated())
+"""
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize(
+    ("precision", "attention"),
+    [
+        ("fp32", "sdpa"),
+        ("bf16", "sdpa"),
+        pytest.param("bf16", "flash_attention_2", marks=flash),
+    ],
+)
+def test_memory_is_about_what_was_worked_out(
+    base: tuple[Path, Path], tmp_path: Path, precision: str, attention: str, checkpointing: bool
+) -> None:
+    folder = larger_model(base[0], tmp_path / "model")
+    settings = {"row_tokens": 1024, "steps": 2, "precision": precision, "attention": attention}
+    settings |= {"activation_checkpointing": checkpointing}
+    backend = SDPA if attention == "sdpa" else FLASH
+    network = without_weights(folder)
+    parts = memory_bytes(pretraining(**settings).training, backend, network, None)
+    paths = [str(path) for path in (folder, base[1], tmp_path / "run")]
+    done = subprocess.run(
+        [sys.executable, "-c", TRAINS, json.dumps(settings), *paths],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = int(done.stdout.split()[-1])
+    assert found / sum(parts.values()) == pytest.approx(1, abs=0.25), (found, parts)
+
+
+def larger_model(base: Path, folder: Path) -> Path:
+    """Save a random Llama of 81 million parameters with the tokenizer of another; return it."""
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=32_000,
+        hidden_size=768,
+        intermediate_size=2048,
+        num_hidden_layers=8,
+        num_attention_heads=12,
+        num_key_value_heads=12,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+    return folder
 
 
 def test_a_recipe_runs_on_it_from_end_to_end(tmp_path: Path) -> None:
