@@ -29,6 +29,9 @@ _BELONGS_TO = {  # parameter of select -> what has to be asked for, too
     "window": "--rule paper",
     "lowest": "--rule paper",
     "report_limit": "--report",
+    "dtype": "--report",
+    "batch_size": "--report",
+    "device": "--report or --average",  # an average is evaluated as its members were, but for this
     "name": "--board",
     "seeds": "--fitness",
 }
@@ -182,6 +185,7 @@ def select(
             "--rule constraint": rule == "constraint",
             "--rule paper": rule == "paper",
             "--report": bool(report),
+            "--report or --average": bool(report) or average,
             "--board": board is not None,
             "--fitness": False,
         },
@@ -243,7 +247,7 @@ def _refuse_idle(context: typer.Context, asked: dict[str, bool]) -> None:
     for parameter, needed in _BELONGS_TO.items():
         if parameter in typed and not asked[needed]:
             raise ConfigError(
-                f"{typed[parameter]} does nothing without {needed}; name both, or neither"
+                f"{typed[parameter]} does nothing without {needed}; add that, or leave it out"
             )
 
 

@@ -32,6 +32,7 @@ from hebench.errors import ConfigError, DataError, one_line
 from hebench.files import expanded
 
 BUSY_SECONDS = 30  # a writer waits so long for the others
+_SQLITE = b"SQLite format 3\0"  # how its files begin (sqlite.org/fileformat.html, 1.3.1)
 _MIGRATING = 8_113_003  # key of PostgreSQL's advisory lock
 
 
@@ -120,6 +121,7 @@ def open_database(url: str, *, clock: Callable[[], float] = time.time) -> Databa
     engine = _engine(url)
     queue = None
     if engine.dialect.name == "sqlite":
+        _require_sqlite(Path(str(engine.url.database)))
         path = Path(f"{engine.url.database}-queue")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -171,6 +173,20 @@ def _engine(url: str) -> Engine:
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_immediate)
     return engine
+
+
+def _require_sqlite(path: Path) -> None:
+    """Raise ConfigError for a file of another kind, before anything is made beside it."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_SQLITE))
+    except OSError:
+        return  # one that is not there is made; what else is amiss, opening it tells
+    if start and start != _SQLITE:
+        raise ConfigError(
+            f"cannot open {path}: expected a SQLite database, found a file that is "
+            "not a database; name another"
+        )
 
 
 def _postgres_engine(url: URL) -> Engine:

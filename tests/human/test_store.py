@@ -147,6 +147,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path: Path)
     with pytest.raises(ConfigError, match="not a database.*name another") as caught:
         open_database(str(path))
     assert "\n" not in str(caught.value) and path.read_bytes() == before
+    assert [*tmp_path.iterdir()] == [path]
 
 
 def test_postgresql_without_its_driver_says_what_to_install(
