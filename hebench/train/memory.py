@@ -7,9 +7,10 @@
 Weights, gradients and optimiser are those of Rajbhandari et al. 2020 (ZeRO, section 3): AdamW
 keeps fp32 weights and two fp32 moments, 12 bytes a trained parameter under DeepSpeed, and the
 stages divide, in this order, the optimiser, the gradients and the weights over the processes.
-Activations are those of Korthikanti et al. 2022 (equation 2) for a layer of the usual widths.
-What the allocator leaves unused, the libraries' own buffers and the gathered weights of stage 3
-are not in it: take an estimate near a device's size for too much.
+Activations are counted in a pass without weights (`activations.py`); of a model that cannot be run
+so they are those of Korthikanti et al. 2022 (equation 2), a layer of the usual widths. What the
+allocator leaves unused, the libraries' own buffers and the gathered weights of stage 3 are not in
+it: take an estimate near a device's size for too much.
 """
 
 from pathlib import Path
@@ -18,11 +19,15 @@ from typing import Any
 import torch
 
 from hebench.errors import CheckpointError, one_line
+from hebench.train.activations import Kept, count_kept
 from hebench.train.adapters import Lora, adapted, trained_parameters
 from hebench.train.device import Backend
 from hebench.train.settings import TrainingConfig
 
 GIB = 2**30
+# Bytes a token and piece at the start of the backward pass: log-probabilities, the gradients of
+# the loss with respect to them and to the logits, all in fp32.
+_LOSS = 12
 
 
 def without_weights(folder: Path, *, new_pieces: int = 0) -> Any:
@@ -62,15 +67,16 @@ def memory_bytes(
 
     network: of `without_weights`; where there are adapters it has them afterwards.
     """
-    sizes = network.config.get_text_config()
     whole = parameters(network)
     with torch.device("meta"):
         trained = trained_parameters(adapted(network, lora, config.seed))
     adapters = 0 if lora is None else trained
+    tokens = config.micro_rows * config.row_tokens
+    logits = _LOSS * tokens * network.config.get_text_config().vocab_size
     return {
         **_state_bytes(config, whole + adapters, trained),
-        "activations": _activation_bytes(config, backend, sizes),
-        "logits": _logit_bytes(config, sizes.vocab_size),
+        "activations": _activation_bytes(config, backend, network, logits),
+        "logits": logits,
     }
 
 
@@ -94,20 +100,38 @@ def _state_bytes(config: TrainingConfig, whole: int, trained: int) -> dict[str, 
     }
 
 
-def _activation_bytes(config: TrainingConfig, backend: Backend, sizes: Any) -> float:
-    """Return what the layers keep for the backward pass of one batch."""
-    width = 2 if config.precision == "bf16" else 4
+def _activation_bytes(
+    config: TrainingConfig, backend: Backend, network: Any, logits: float
+) -> float:
+    """Return what is kept for the backward pass of one batch beside `logits`, at its highest.
+
+    That is at its start. Only with checkpointing may it be later, when a layer is computed anew:
+    the logits are gone by then, so of that layer counts what is more than they were.
+    """
+    kept = _kept(config, backend, network)
     tokens = config.micro_rows * config.row_tokens
-    values = 17 * tokens * sizes.hidden_size
-    if backend.attention == "eager":  # which alone keeps weights of every token for every other
-        values += 2.5 * sizes.num_attention_heads * tokens * config.row_tokens
+    weights = 0.0
+    if backend.attention == "eager":  # which alone keeps those of every token for every other
+        heads = network.config.get_text_config().num_attention_heads
+        weights = heads * config.row_tokens * (6 if config.precision == "bf16" else 4)
+    layers = [size + weights for size in kept.layers]
+    if not config.activation_checkpointing:
+        return tokens * (sum(layers) + kept.rest)
+    return tokens * (sum(kept.inputs) + kept.rest) + max(0.0, tokens * max(layers) - logits)
+
+
+def _kept(config: TrainingConfig, backend: Backend, network: Any) -> Kept:
+    """Return what a pass keeps a token: counted, or of a layer of the usual widths."""
+    short = config.precision == "bf16"
+    found = count_kept(
+        network,
+        short=short,
+        autocast=not config.zero_stage,
+        repeated=backend.attention != "flash_attention_2",
+    )
+    if found is not None:
+        return found
+    sizes = network.config.get_text_config()
+    state = sizes.hidden_size * (2 if short else 4)
     layers = sizes.num_hidden_layers
-    if config.activation_checkpointing:  # every layer's input, and all of one layer
-        return float(width * (tokens * sizes.hidden_size * layers + values))
-    return float(width * values * layers)
-
-
-def _logit_bytes(config: TrainingConfig, vocabulary: int) -> int:
-    """Return logits and their gradient as computed, and three fp32 copies within the loss."""
-    width = 2 if config.precision == "bf16" else 4
-    return (2 * width + 12) * config.micro_rows * config.row_tokens * vocabulary
+    return Kept(layers=(17.0 * state,) * layers, inputs=(float(state),) * layers, rest=0.0)
