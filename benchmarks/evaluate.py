@@ -415,9 +415,9 @@ def row(ours: dict[str, Any], stock: dict[str, Any]) -> list[str]:
 
 
 def whole_runs(stock: list[dict[str, Any]], ours: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the stock side's runs of what `ours` was asked, pieces of it joined.
+    """Return the stock side's runs of what `ours` was asked, pieces joined.
 
-    Less than all pieces are a sample of two or more of equal size.
+    All pieces of it, or two and more that are a sample (`spread`); of others no run can be made.
     """
     same = [one for one in stock if ours["job"].items() <= (one["job"] | {"batch": 0}).items()]
     whole = [one for one in same if "items" not in one["job"]]
@@ -426,11 +426,12 @@ def whole_runs(stock: list[dict[str, Any]], ours: dict[str, Any]) -> list[dict[s
         if "items" in one["job"]:
             pieces.setdefault(one["job"]["batch"], []).append(one)
     count = len(ours["answers"])
-    return whole + [
-        joined(some, count)
-        for some in pieces.values()
-        if len(some) > 1 or len(some[0]["answers"]) == count
-    ]
+    for some in pieces.values():
+        places = sorted(one["job"]["items"] for one in some)
+        evenly = places == spread(count, places[0][1] - places[0][0], len(places))
+        if evenly and (len(places) > 1 or places == [[0, count]]):
+            whole.append(joined(some, count))
+    return whole
 
 
 def table(runs: list[dict[str, Any]]) -> str:

@@ -107,7 +107,8 @@ def test_pieces_make_a_run_once_all_are_there_and_their_start_counts_once() -> N
 
 
 def test_some_pieces_are_a_sample_whose_ratios_have_an_interval() -> None:
-    pieces = [piece(0, 5, 9.0), piece(10, 15, 10.0), piece(15, 20, 11.0)]
+    pieces = [piece(0, 5, 9.0), piece(5, 10, 10.0), piece(10, 15, 11.0)]
+    assert evaluate.whole_runs(pieces[1:], ours(20)) == []  # the first and the third would be one
     (whole,) = evaluate.whole_runs(pieces, ours(20))
     assert (whole["model_seconds"], whole["seconds"], whole["tokens"]) == (40.0, 50.0, 40.0)
     # 4.303 sd / sqrt(3), of which a quarter of the set remains: sqrt(1 - 15 / 20)
@@ -118,8 +119,8 @@ def test_some_pieces_are_a_sample_whose_ratios_have_an_interval() -> None:
     assert "0 of 15" in cells
     assert cells[-1].endswith("stock on 15 of 20 items")
     other = ours(20)
-    other["answers"][17] = [["another"]]
-    other["answers"][7] = [["of no piece"]]
+    other["answers"][7] = [["another"]]
+    other["answers"][17] = [["of no piece"]]
     assert "1 of 15" in evaluate.row(other, whole)
 
 
