@@ -237,28 +237,29 @@ def joined(pieces: list[dict[str, Any]], count: int) -> dict[str, Any]:
     """Return the run of `count` items that its pieces make, be they all of it or a sample.
 
     Model times and tokens add up (of a sample, to those of `count` items), and one start, the mean
-    of theirs. `places` are the items that `answers` are of; `off` is the half width of the model
-    time's 95 % interval, as a share of it (0 where all is there).
+    of theirs. `places` are the items that `answers` are of; `off` are the half widths of the model
+    times' 95 % intervals, as shares of them (0 where all is there).
     """
     pieces = sorted(pieces, key=lambda one: one["job"]["items"])
     whole = pieces[0] | {"answers": [answer for one in pieces for answer in one["answers"]]}
     whole["places"] = [place for one in pieces for place in range(*one["job"]["items"])]
     share = len(whole["places"]) / count
+    whole["off"] = {}
     for key in ("model_seconds", "model_cpu_seconds"):
         whole[key] = sum(one[key] for one in pieces) / share
+        whole["off"][key] = 0.0 if share == 1 else off_by(pieces, key, share)
     whole["tokens"] = round(sum(one["tokens"] for one in pieces) / share)
     whole["scored"] = sum(one["scored"] for one in pieces)
     starts = [one["seconds"] - one["model_seconds"] for one in pieces]
     whole["seconds"] = whole["model_seconds"] + sum(starts) / len(starts)
     whole["peak_mib"] = max(one["peak_mib"] for one in pieces)
     scores = sum(one["score"] * one["scored"] for one in pieces)
-    whole["off"] = 0.0 if share == 1 else off_by(pieces, share)
     return whole | {"score": scores / max(whole["scored"], 1)}
 
 
-def off_by(pieces: list[dict[str, Any]], share: float) -> float:
+def off_by(pieces: list[dict[str, Any]], key: str, share: float) -> float:
     """Return the half width of the interval of the mean seconds an item, as a share of the mean."""
-    each = [one["model_seconds"] / len(one["answers"]) for one in pieces]
+    each = [one[key] / len(one["answers"]) for one in pieces]
     error = statistics.stdev(each) / math.sqrt(len(each)) * math.sqrt(1 - share)
     return float(scipy.stats.t.ppf(0.975, len(each) - 1)) * error / statistics.mean(each)
 
@@ -385,15 +386,16 @@ def row(ours: dict[str, Any], stock: dict[str, Any]) -> list[str]:
     gpu = ours["job"]["device"] != "cpu"
     seconds = min(ours["model_seconds"], math.inf if gpu else ours["model_cpu_seconds"])
     same = "same" if math.isclose(ours["score"], stock["score"], abs_tol=1e-9) else "not the same"
-    off = stock.get("off", 0.0)
     sample = len(places) < len(ours["answers"])
     if sample:  # whose score is of some items only
         same = f"stock on {len(places)} of {len(ours['answers'])} items"
 
     def times(name: str) -> str:
         ratio = stock[name] / ours[name]
-        low, high = ratio * (1 - off), ratio * (1 + off)
-        return f"{ratio:.1f}" + (f" [{low:.1f}, {high:.1f}]" if sample else "")
+        if not sample:
+            return f"{ratio:.1f}"
+        off = stock["off"].get(name, stock["off"]["model_seconds"])
+        return f"{ratio:.1f} [{ratio * (1 - off):.1f}, {ratio * (1 + off):.1f}]"
 
     return [
         ours["job"]["task"] + (f" ({ours['job']['split']})" if ours["job"]["split"] else ""),

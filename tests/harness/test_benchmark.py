@@ -113,7 +113,7 @@ def test_some_pieces_are_a_sample_whose_ratios_have_an_interval() -> None:
     assert (whole["model_seconds"], whole["seconds"], whole["tokens"]) == (40.0, 50.0, 40.0)
     # 4.303 sd / sqrt(3), of which a quarter of the set remains: sqrt(1 - 15 / 20)
     half = 4.3027 * 1.0 / 3**0.5 * 0.5 / 10.0
-    assert whole["off"] == pytest.approx(half, rel=1e-4)
+    assert whole["off"]["model_seconds"] == pytest.approx(half, rel=1e-4)
     cells = evaluate.row(ours(20), whole)
     assert f"40.0 [{40 * (1 - half):.1f}, {40 * (1 + half):.1f}]" in cells
     assert "0 of 15" in cells
