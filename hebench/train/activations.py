@@ -49,7 +49,8 @@ def count_kept(network: Any, *, short: bool, autocast: bool, repeated: bool) -> 
 
     short: it computes in bf16, with autocast on fp32 weights or else on weights in bf16. repeated:
     keys and values are repeated for all query heads, as SDPA does beside a mask. Experts' grouped
-    products do not take fake tensors, so mixtures of experts are None.
+    products do not take fake tensors, so mixtures of experts are None, as are some architectures
+    with an attention of their own (Falcon).
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
     from transformers import AttentionInterface
@@ -70,7 +71,8 @@ def count_kept(network: Any, *, short: bool, autocast: bool, repeated: bool) -> 
                 torch.autocast("cpu", torch.bfloat16, enabled=short and autocast),
             ):
                 network(input_ids=row, position_ids=row, use_cache=False)
-    except RuntimeError:
+    # What an architecture's own code raises where it is given no numbers, or no mask.
+    except (RuntimeError, TypeError, AttributeError, ValueError, LookupError):
         return None
     return counter.kept()
 

@@ -91,11 +91,12 @@ def test_keys_that_are_repeated_take_more(
 @pytest.mark.skipif(
     transformers.__version__.startswith("4."), reason="transformers 4 loops over experts"
 )
-def test_a_mixture_of_experts_is_not_counted_and_nothing_is_said(
-    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("kind", ["mixtral", "falcon"])
+def test_what_cannot_be_run_without_numbers_is_not_counted_and_nothing_is_said(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], kind: str
 ) -> None:
-    config = transformers.MixtralConfig(
-        vocab_size=100, hidden_size=64, intermediate_size=96, num_hidden_layers=1
+    config = transformers.AutoConfig.for_model(
+        kind, vocab_size=100, hidden_size=64, num_attention_heads=4, num_hidden_layers=1
     )
     with torch.device("meta"):
         network = transformers.AutoModelForCausalLM.from_config(config)
