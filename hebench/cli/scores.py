@@ -3,7 +3,7 @@
 import json
 import sys
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -110,17 +110,22 @@ def demo(
     from hebench.harness.run import evaluate as run
     from hebench.models.baselines import BASELINES
     from hebench.models.demo import DEMO_TASKS, MODEL_NAME, obtain
+    from hebench.train.device import settled_precision
 
     folder = obtain()
+    # Without instructions for it a processor takes fifty times as long in bfloat16.
+    short = settled_precision("auto", None, backend="cpu") == "bf16"
+    dtype = "bfloat16" if short else "float32"
     # Few items of the quicker tasks keep the demo under five minutes on two cores; intervals
     # are wide so. What a model writes for nikud or mathematics alone takes as long again.
     jobs: list[tuple[str, str, str | None]] = [(str(folder), "smollm2", MODEL_NAME)]
     jobs += [(f"baseline:{kind}", kind, None) for kind in BASELINES]
     folders = []
-    for model, short, title in jobs:
+    for model, name, title in jobs:
         print(f"{title or model} ...", file=sys.stderr)
-        folders.append(out / short)
-        run(EvalConfig(model=model, tasks=DEMO_TASKS, out=out / short, name=title, limit=6))
+        folders.append(out / name)
+        asked = EvalConfig(model=model, tasks=DEMO_TASKS, out=folders[-1], name=title, limit=6)
+        run(replace(asked, dtype=dtype) if title else asked)
     _print_runs(folders)
     _demo_board(folders, out)
 
