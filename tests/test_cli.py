@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from hebench import cli
 from hebench.cli.scores import _demo_board, _print_runs
@@ -278,3 +279,15 @@ def test_help_does_not_import_the_heavy_libraries() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     ).stdout
     assert printed.strip() == "[]"
+
+
+def test_a_device_without_the_memory_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 874.00 MiB.")
+
+    monkeypatch.setattr(cli, "app", fails)
+    assert hebench("eval", monkeypatch=monkeypatch) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "out of memory. Tried to allocate 874.00 MiB." in line and "--batch-size" in line

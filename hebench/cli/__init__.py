@@ -93,3 +93,12 @@ def main() -> None:
         where = error.filename2 or error.filename or "while writing"
         print(f"hebench: {error.strerror}: {where}", file=sys.stderr)
         sys.exit(2)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
+            raise
+        print(
+            f"hebench: expected memory on the device, found too little ({one_line(error, 120)}); "
+            "lower --batch-size, set --dtype to bfloat16, or take a larger device",
+            file=sys.stderr,
+        )
+        sys.exit(2)

@@ -284,10 +284,14 @@ def _train(
     )
     descent = Descent(progress, config.limits(), optimisers, parts, precision)
     device = tables.head.device
+
+    def loss(rows: Sequence[list[int]]) -> Tensor:
+        ids, targets = padded(rows, text.prefix)
+        return tables.loss(network, ids.to(device), targets.to(device))
+
     for step in descent.steps("calibrate"):
-        ids, targets = padded(text.rows(step), text.prefix)
-        loss = tables.loss(network, ids.to(device), targets.to(device))
-        descent.learn(loss, text.where(step))
+        # All tokens of a row but the prefix are predicted.
+        descent.learn(text.rows(step), loss, lambda row: len(row) - 1, text.where(step))
     return descent
 
 

@@ -6,8 +6,7 @@ if nothing had happened.
 
     descent = Descent(out / PROGRESS, limits, [optimiser], {"rows": table})
     for step in descent.steps("distil"):
-        loss = ...
-        descent.learn(loss, where=f"passages {indices}")
+        descent.learn(texts, loss, size=len, where=f"passages {indices}")
 """
 
 import contextlib
@@ -17,10 +16,10 @@ import pickle
 import random
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -35,6 +34,8 @@ BETAS = (0.9, 0.98)  # of Adam: hundreds of steps, not the thousands that 0.999 
 _FINAL_RATE = 0.05  # of the peak: what the cosine falls to
 _MEMORY = 0.98  # of the smoothed loss, for each step
 _WINDOW = 16  # batches whose texts are sorted by length together
+
+Text = TypeVar("Text")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +95,7 @@ class Descent:
         self.precision = precision
         self.step, self.seconds, self.loss = 0, 0.0, math.nan
         self.done = 0.0  # share of the loop that is behind
+        self._most: int | None = None  # texts that memory holds in one pass, once it has not
         if path.is_file():
             self._load()
 
@@ -120,25 +122,64 @@ class Descent:
                     saved = time.perf_counter()
         self.save()
 
-    def learn(self, loss: Tensor, where: str) -> None:
-        """Take one step down the gradient of `loss`.
+    def learn(
+        self,
+        batch: Sequence[Text],
+        loss: Callable[[Sequence[Text]], Tensor],
+        size: Callable[[Text], int],
+        where: str,
+    ) -> None:
+        """Take one step down the gradient of the mean loss of a batch.
 
-        Raises DataError if the loss is no finite number; the state saved before stays as it is.
+        loss: of some of its texts, a mean over numbers of which each text has `size`. Where a
+        device has no memory for a batch, its gradient is that of its halves, and so on: of this
+        batch and of all that follow.
+
+        Raises DataError if the loss is no finite number, ConfigError if memory does not hold one
+        text; the state saved before stays as it is.
         """
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise DataError(
-                f"step {self.step}, {where}: expected a finite loss, found {value}; look at these "
-                f"texts, or lower learning_rate and begin in another folder than {self.path.parent}"
-            )
-        for optimiser in self.optimisers:
-            optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        while (value := self._gradient(batch, loss, size, where)) is None:
+            most = min(self._most or len(batch), len(batch))
+            if most == 1:
+                raise ConfigError(
+                    f"step {self.step}, {where}: expected memory for one text, found too little; "
+                    "lower passage_words, set precision to bf16, or take a larger device"
+                )
+            self._most = -(-most // 2)
+            torch.cuda.empty_cache()
         for optimiser in self.optimisers:
             optimiser.step()
         self.loss = (
             value if math.isnan(self.loss) else self.loss + (1 - _MEMORY) * (value - self.loss)
         )
+
+    def _gradient(
+        self,
+        batch: Sequence[Text],
+        loss: Callable[[Sequence[Text]], Tensor],
+        size: Callable[[Text], int],
+        where: str,
+    ) -> float | None:
+        """Leave the gradient in the tables and return the loss; None for want of memory."""
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        most, whole, value = self._most or len(batch), sum(map(size, batch)), 0.0
+        for first in range(0, len(batch), most):
+            part = batch[first : first + most]
+            share = sum(map(size, part)) / max(whole, 1)
+            try:
+                found = loss(part) * share
+                value += float(found.detach())
+                if not math.isfinite(value):
+                    raise DataError(
+                        f"step {self.step}, {where}: expected a finite loss, found {value}; look "
+                        "at these texts, or lower learning_rate and begin in another folder than "
+                        f"{self.path.parent}"
+                    )
+                found.backward()
+            except torch.OutOfMemoryError:
+                return None
+        return value
 
     def save(self) -> None:
         """Write the state so that a process killed at any moment leaves the old one or this.

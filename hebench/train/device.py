@@ -45,6 +45,7 @@ Convention = Literal["positions", "bool", "additive", "zero_one"]
 Batch = dict[str, torch.Tensor]
 _MODEL_INPUTS = ("input_ids", "inputs_embeds", "position_ids", "attention_mask")
 GAUDI_CONFIG = {"use_fused_adam": True, "use_fused_clip_norm": True}
+BUCKET = 500_000_000  # numbers that DeepSpeed gathers before it sends gradients; its own default
 _TRIAL, _CLEARLY = 1024, 1.25  # size of a matrix; times as fast, since a step is more than products
 _WAIT_SECONDS = 24 * 3600  # other processes wait while the first packs a corpus
 
@@ -417,6 +418,7 @@ def deepspeed_config(config: TrainingConfig) -> dict[str, Any] | None:
         "zero_optimization": {
             "stage": config.zero_stage,
             "contiguous_gradients": True,
+            "reduce_bucket_size": BUCKET,
             "overlap_comm": False,  # its order of sums would differ from run to run
             "stage3_gather_16bit_weights_on_model_save": config.zero_stage == 3,
         },

@@ -303,15 +303,17 @@ def _train(student: Student, texts: Sequence[Aligned], out: Path, config: Distil
         out / PROGRESS, config.limits(), [optimiser], {"rows": rows}, config.precision
     )
     order = Order([len(text.old) for text in texts], config.batch_passages, config.seed)
-    for step in descent.steps("distil"):
-        batch = order.batch(step)
+
+    def loss(batch: Sequence[int]) -> Tensor:
         some = [texts[i] for i in batch]
         if descent.done < config.shallow_share:
             with first_layers(student.model, config.shallow_layers):
                 ours, theirs = student.states(some), student.teacher_states(some)
             # The cosine: between layers a few dimensions are a thousand times the others.
-            loss = 1 - functional.cosine_similarity(ours, theirs, dim=-1).mean()
-        else:
-            loss = (student.states(some) - teacher.of(batch)).square().mean()
-        descent.learn(loss, f"passages {batch}")
+            return 1 - functional.cosine_similarity(ours, theirs, dim=-1).mean()
+        return (student.states(some) - teacher.of(batch)).square().mean()
+
+    for step in descent.steps("distil"):
+        batch = order.batch(step)
+        descent.learn(batch, loss, lambda i: len(texts[i].new_places), f"passages {batch}")
     return descent

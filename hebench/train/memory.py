@@ -7,10 +7,12 @@
 Weights, gradients and optimiser are those of Rajbhandari et al. 2020 (ZeRO, section 3): AdamW
 keeps fp32 weights and two fp32 moments, 12 bytes a trained parameter under DeepSpeed, and the
 stages divide, in this order, the optimiser, the gradients and the weights over the processes.
-Activations are counted in a pass without weights (`activations.py`); of a model that cannot be run
-so they are those of Korthikanti et al. 2022 (equation 2), a layer of the usual widths. What the
-allocator leaves unused, the libraries' own buffers and the gathered weights of stage 3 are not in
-it: take an estimate near a device's size for too much.
+Beside them a pass has a bucket for gradients on their way there, and the step, when activations
+are gone, a flat copy of the process's share of the gradients, and one in fp32. Activations are
+counted in a pass without weights (`activations.py`); of a model that cannot be run so they are
+those of Korthikanti et al. 2022 (equation 2), a layer of the usual widths. What the allocator
+leaves unused, the libraries' own buffers and the gathered weights of stage 3 are not in it: take
+an estimate near a device's size for too much.
 """
 
 from pathlib import Path
@@ -21,13 +23,14 @@ import torch
 from hebench.errors import CheckpointError, one_line
 from hebench.train.activations import Kept, count_kept
 from hebench.train.adapters import Lora, adapted, trained_parameters
-from hebench.train.device import Backend
+from hebench.train.device import BUCKET, Backend
 from hebench.train.settings import TrainingConfig
 
 GIB = 2**30
 # Bytes a token and piece at the start of the backward pass: log-probabilities, the gradients of
 # the loss with respect to them and to the logits, all in fp32.
 _LOSS = 12
+_SUB_GROUP = 1e9  # parameters that ZeRO-3 steps at a time, DeepSpeed's sub_group_size
 
 
 def without_weights(folder: Path, *, new_pieces: int = 0) -> Any:
@@ -73,11 +76,28 @@ def memory_bytes(
     adapters = 0 if lora is None else trained
     tokens = config.micro_rows * config.row_tokens
     logits = _LOSS * tokens * network.config.get_text_config().vocab_size
-    return {
-        **_state_bytes(config, whole + adapters, trained),
+    passing = {
         "activations": _activation_bytes(config, backend, network, logits),
         "logits": logits,
+        "bucket": (2 if config.precision == "bf16" else 4) * BUCKET * (config.zero_stage > 0),
     }
+    # What is gone when the optimiser steps; ZeRO-3 keeps its bucket.
+    gone = sum(passing.values()) - (passing["bucket"] if config.zero_stage == 3 else 0)
+    return {
+        **_state_bytes(config, whole + adapters, trained),
+        **passing,
+        "step": max(0.0, _step_bytes(config, trained) - gone),
+    }
+
+
+def _step_bytes(config: TrainingConfig, trained: int) -> float:
+    """Return what the optimiser's step needs beside states: DeepSpeed's copies of gradients."""
+    if not config.zero_stage:
+        return 0.0
+    share = trained / config.world_size
+    if config.zero_stage == 3:
+        share = min(share, _SUB_GROUP)
+    return share * (2 + 4 if config.precision == "bf16" else 4)  # one flat, one in fp32
 
 
 def _state_bytes(config: TrainingConfig, whole: int, trained: int) -> dict[str, float]:

@@ -119,8 +119,8 @@ class Job:
         dataset: map-style, of rows as `hebench.train.packing.lay` makes them. record: what is
         known of the checkpoints beforehand; step, tokens, loss and time are filled in. callbacks:
         transformers' TrainerCallbacks; at `on_save` the checkpoint is complete. Raises ConfigError
-        for a leak or a setting that did not take effect, DataError for a loss that is no number,
-        CheckpointError for a save that failed.
+        for a leak, a setting that did not take effect or a device without the memory, DataError
+        for a loss that is no number, CheckpointError for a save that failed.
         """
         # Not before the backend is known: accelerate, once imported, has chosen DeepSpeed's device.
         from hebench.train.loop import Course, cut_log
@@ -142,10 +142,11 @@ class Job:
             seconds=state.metrics["training_seconds"] if state else 0.0,
             loss_nats=state.loss_nats if state else None,
         )
-        trainer = self._trainer(course, model, tokenizer, dataset, callbacks)
-        self.once(lambda: cut_log(self.out, state.step if state else 0))
-        with course.memory:
-            trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+        with _lack_of_memory_named(self.out, config):
+            trainer = self._trainer(course, model, tokenizer, dataset, callbacks)
+            self.once(lambda: cut_log(self.out, state.step if state else 0))
+            with course.memory:
+                trainer.train(resume_from_checkpoint=str(newest) if newest else None)
         device.leave_deepspeed(config, trainer)
         return Fit(
             step=trainer.step(),
@@ -241,6 +242,19 @@ def open_job(
         if not record.finished:
             job.begin()
         yield job
+
+
+@contextlib.contextmanager
+def _lack_of_memory_named(out: Path, config: TrainingConfig) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            f"{out}: expected memory for micro_rows={config.micro_rows} rows of "
+            f"{config.row_tokens} tokens, found too little ({one_line(error, 120)}); lower either, "
+            "set activation_checkpointing, or take more processes and a zero_stage (--dry-run "
+            "works out what is needed)"
+        ) from error
 
 
 def _precision_begun(out: Path) -> str | None:

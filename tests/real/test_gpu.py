@@ -1,10 +1,12 @@
 """What only a GPU can show: its half precision, its memory, flash attention, a recipe on it."""
 
+import contextlib
 import importlib.util
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ import pytest
 import torch
 from lm_eval.models.huggingface import HFLM
 
+from hebench.errors import ConfigError
 from hebench.harness.prefix import PrefixLM
-from hebench.train import pretrain
+from hebench.train import calibrate, pretrain
 from hebench.train.device import Backend, collate, load_model, logits_of
 from hebench.train.leak import check_leaks
 from hebench.train.memory import memory_bytes, without_weights
@@ -25,6 +28,8 @@ from tests.real.test_adapt import POINTS, adapt, report_of
 from tests.real.test_training import launch, losses
 from tests.train.conftest import *  # noqa: F403 (the tiny tokenizer and models)
 from tests.train.made_rows import pretraining
+from tests.train.test_calibrate import config as calibration
+from tests.train.test_calibrate import write_corpus
 from tests.train.test_device import pieces_of
 
 SDPA = Backend(name="cuda", attention="sdpa", convention="bool")
@@ -74,15 +79,11 @@ def test_lack_of_the_devices_memory_changes_the_passes_and_not_the_answers(
     expected = stock.loglikelihood(asked, disable_tqdm=True)
     texts = stock.generate_until(writes, disable_tqdm=True)
     assert ours.branches is not None  # which reads a small tree to see that it can
-    torch.cuda.empty_cache()
-    total = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 160 * 2**20) / total)
-    try:
+    torch.cuda.empty_cache()  # what is reserved from here on is in use
+    with memory_of(torch.cuda.memory_reserved() + 160 * 2**20):
         found = ours.loglikelihood(asked, disable_tqdm=True)
         assert ours._budget.tokens < 4096  # it was cut down from what was reckoned
         written = ours.generate_until(writes, disable_tqdm=True)
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0)
     assert [value for value, _ in found] == pytest.approx(
         [value for value, _ in expected], abs=1e-4 * len(filler)
     )
@@ -156,32 +157,80 @@ print(torch.cuda.max_memory_allocated())
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize(
-    ("precision", "attention"),
+    "chosen",
     [
-        ("fp32", "sdpa"),
-        ("bf16", "sdpa"),
-        pytest.param("bf16", "flash_attention_2", marks=flash),
+        {"precision": "fp32", "attention": "sdpa"},
+        {"precision": "bf16", "attention": "sdpa"},
+        pytest.param({"precision": "bf16", "attention": "flash_attention_2"}, marks=flash),
+        # Rows so short that beside states there is hardly more than DeepSpeed's bucket.
+        {"precision": "bf16", "attention": "sdpa", "zero_stage": 2, "row_tokens": 64},
     ],
+    ids=["fp32", "bf16", "flash", "zero"],
 )
 def test_memory_is_about_what_was_worked_out(
-    base: tuple[Path, Path], tmp_path: Path, precision: str, attention: str, checkpointing: bool
+    base: tuple[Path, Path], tmp_path: Path, chosen: dict[str, Any], checkpointing: bool
 ) -> None:
     folder = larger_model(base[0], tmp_path / "model")
-    settings = {"row_tokens": 1024, "steps": 2, "precision": precision, "attention": attention}
-    settings |= {"activation_checkpointing": checkpointing}
-    backend = SDPA if attention == "sdpa" else FLASH
+    settings = {"row_tokens": 1024, "steps": 2, "activation_checkpointing": checkpointing} | chosen
+    backend = SDPA if chosen["attention"] == "sdpa" else FLASH
     network = without_weights(folder)
     parts = memory_bytes(pretraining(**settings).training, backend, network, None)
+    script = tmp_path / "trains.py"
+    script.write_text(TRAINS)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "1"]
+    address = ["--standalone", "--local_addr", "127.0.0.1"]
     paths = [str(path) for path in (folder, base[1], tmp_path / "run")]
+    searched = os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
-        [sys.executable, "-c", TRAINS, json.dumps(settings), *paths],
+        [*launcher, *address, str(script), json.dumps(settings), *paths],
         cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": searched},
         capture_output=True,
         text=True,
         check=True,
     )
     found = int(done.stdout.split()[-1])
     assert found / sum(parts.values()) == pytest.approx(1, abs=0.2), (found, parts)
+
+
+@contextlib.contextmanager
+def memory_of(size: float) -> Iterator[None]:
+    """Leave this process so many bytes of the device's memory."""
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(size / total)
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def test_calibration_reads_less_at_a_time_where_memory_asks_with_the_same_result(
+    base: tuple[Path, Path], tmp_path: Path
+) -> None:
+    model, corpus = larger_model(base[0], tmp_path / "model"), write_corpus(tmp_path / "corpus")
+    asked = calibration(passages=64, passage_words=18, batch_passages=32, steps=4)
+    found, most = [], [float(torch.cuda.get_device_properties(0).total_memory)]
+    for share, name in ((1.0, "whole"), (0.75, "parts")):
+        with memory_of(share * most[-1]):
+            torch.cuda.reset_peak_memory_stats()
+            record = calibrate.run(asked, model=model, corpus=corpus, out=tmp_path / name)
+            found.append(record.metrics)
+            most.append(float(torch.cuda.max_memory_reserved()))
+    assert most[2] <= 0.75 * most[1]
+    for name in ("training_loss_nats", "bits_per_byte.he", "bits_per_byte.en"):
+        assert found[1][name] == pytest.approx(found[0][name], rel=1e-3), name
+
+
+def test_training_without_the_memory_for_it_is_one_line(
+    base: tuple[Path, Path], tmp_path: Path
+) -> None:
+    model = larger_model(base[0], tmp_path / "model")  # whose weights are 0.3 GiB of this
+    with (
+        memory_of(torch.cuda.memory_allocated() + 0.7 * 2**30),
+        pytest.raises(ConfigError, match=r"memory for micro_rows=2 rows of 64 tokens, found too"),
+    ):
+        pretrain.run(pretraining(), model=model, corpus=base[1], out=tmp_path / "run")
 
 
 def larger_model(base: Path, folder: Path) -> Path:

@@ -16,9 +16,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from hebench.train import pretrain
+from hebench.train import memory, pretrain
 from hebench.train.checkpoints import complete_checkpoints, read_checkpoint
+from hebench.train.device import Backend
+from hebench.train.memory import memory_bytes, without_weights
 from tests.conftest import DEVICE, REPOSITORY
 from tests.train.conftest import *  # noqa: F403 (the tiny tokenizer and models)
 from tests.train.made_rows import curve, pretraining
@@ -57,6 +60,37 @@ except HebenchError as error:
     sys.exit(f"error: {error}")
 """
 
+# A job that writes the most bytes of tensors that lived at once, until its last step was over.
+COUNTS = """
+import json, sys, time
+from pathlib import Path
+from torch.profiler import ProfilerActivity, profile
+from transformers import TrainerCallback
+from hebench.train import device, pretrain
+from tests.train.made_rows import pretraining
+
+settings, model, corpus, out, _ = sys.argv[1:]
+device.BUCKET = 1000
+ended = []
+
+class Marks(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        ended.append(time.time_ns())
+
+with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+    pretrain.run(
+        pretraining(**json.loads(settings)),
+        model=Path(model), corpus=Path(corpus), out=Path(out), callbacks=[Marks()],
+    )
+changes = [e for e in found.profiler.kineto_results.events() if e.name() == "[memory]"]
+live = most = 0
+for event in sorted(changes, key=lambda event: event.start_ns()):
+    if event.start_ns() <= ended[-1]:
+        live += event.nbytes()
+        most = max(most, live)
+Path(out).with_name("most").write_text(str(most))
+"""
+
 # One process that has imported everything makes a fresh one, by fork, for each try.
 FORKS = """
 import json, os, sys
@@ -78,13 +112,19 @@ for line in sys.stdin:
 """
 
 
-def launch(
-    processes: int, settings: dict[str, Any], base: tuple[Path, Path], out: Path, dies_at: int = -1
+def launch(  # noqa: PLR0913 (each but the first is named by its kind)
+    processes: int,
+    settings: dict[str, Any],
+    base: tuple[Path, Path],
+    out: Path,
+    dies_at: int = -1,
+    *,
+    does: str = JOB,
 ) -> tuple[int, str]:
     """Run a job under torchrun; one that hangs is ended with all its processes."""
     model, corpus = map(str, base)
     script = out.parent / "job.py"
-    script.write_text(JOB)
+    script.write_text(does)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
     address = ["--standalone", "--local_addr", "127.0.0.1"]
     values = [json.dumps(settings), model, corpus, str(out), str(dies_at)]
@@ -149,6 +189,30 @@ def test_the_other_stages_of_zero_train_as_one_process_does_also_after_kill_9(
     assert ours.keys() == alone.keys()
     for name, weights in alone.items():  # in bfloat16: two steps of it
         torch.testing.assert_close(ours[name], weights, rtol=2**-7, atol=1e-3)
+
+
+@pytest.mark.skipif(DEVICE != "cpu", reason="test_gpu.py has a GPU's own count")
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_zero_takes_the_memory_that_was_worked_out(
+    base: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
+) -> None:
+    """States, and the copies that the step has of gradients; rows are next to nothing here."""
+    folder, sizes = tmp_path / "model", {"hidden_size": 384, "num_hidden_layers": 4}
+    config = LlamaConfig(**sizes, intermediate_size=1024, num_attention_heads=4, vocab_size=400)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(base[0]).save_pretrained(folder)
+    settings = {"zero_stage": 2, "precision": precision, "steps": 2, "save_every": 100}
+    settings |= {"row_tokens": 8, "micro_rows": 1, "global_rows": 1}
+    monkeypatch.setattr(memory, "BUCKET", 1000)
+    backend = Backend(name="cpu", attention="sdpa", convention="bool")
+    parts = memory_bytes(pretraining(**settings).training, backend, without_weights(folder), None)
+    code, errors = launch(1, settings, (folder, base[1]), tmp_path / "run", does=COUNTS)
+    assert code == 0, errors
+    found = int((tmp_path / "most").read_text())
+    assert found / sum(parts.values()) == pytest.approx(1, abs=0.05), (found, parts)
 
 
 def test_kill_9_at_random_moments_and_during_saves_leaves_the_curve_of_the_unbroken_run(

@@ -27,9 +27,8 @@ QUICK = {
 }
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("calibrate")
+def write_corpus(folder):
+    """Write text of two languages to train on and to measure; return `folder`."""
     generator = random.Random(0)
     english = ["the", "old", "ferry", "left", "harbour"]
     for part in ("train", "heldout"):
@@ -40,6 +39,11 @@ def corpus(tmp_path_factory):
             lines = [json.dumps({"text": text}) for text in texts]
             path.write_text("\n".join(lines), encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp("calibrate"))
 
 
 @pytest.fixture(scope="module")

@@ -30,10 +30,14 @@ def walk(path, until=None, **changes):
     for step in descent.steps("test"):
         if step == until:
             break
-        picked = torch.nn.functional.embedding(torch.tensor([step % 5]), table, sparse=True)
-        loss = (row - step).square().sum() + picked.square().sum()
-        losses.append(float(loss.detach()))
-        descent.learn(loss, f"item {step}")
+
+        def loss(items):
+            picked = torch.nn.functional.embedding(torch.tensor(items) % 5, table, sparse=True)
+            found = (row - items[0]).square().sum() + picked.square().sum()
+            losses.append(float(found.detach()))
+            return found
+
+        descent.learn([step], loss, lambda _: 1, f"item {step}")
     return row, table, losses, descent
 
 
@@ -81,13 +85,56 @@ def test_a_loss_that_is_no_number_stops_with_the_last_good_state_kept(tmp_path):
     descent = Descent(path, limits(save_seconds=1e-9), optimisers, {"row": row, "table": table})
     with pytest.raises(DataError, match=r"step 3, item 3: expected .*, found nan.* another folder"):
         for step in descent.steps("test"):
-            factor = math.nan if step == 3 else 1.0
-            picked = torch.nn.functional.embedding(torch.tensor([0]), table, sparse=True)
-            descent.learn((row * factor).square().sum() + picked.sum(), f"item {step}")
+
+            def loss(items):
+                factor = math.nan if items == [3] else 1.0
+                picked = torch.nn.functional.embedding(torch.tensor([0]), table, sparse=True)
+                return (row * factor).square().sum() + picked.sum()
+
+            descent.learn([step], loss, lambda _: 1, f"item {step}")
     saved = torch.load(path)
     assert saved["step"] == 3
     assert torch.isfinite(saved["tables"]["row"]).all()
     assert torch.equal(saved["tables"]["row"], row)
+
+
+def descend(path, holds):
+    """Return the tables after eight batches of ragged texts, and the sizes of all passes.
+
+    holds: of how many texts memory holds a pass; a device's lack of it is raised as torch does.
+    """
+    row, table, optimisers = parts()
+    descent, passes = Descent(path, limits(steps=8), optimisers, {"row": row}), []
+
+    def loss(texts):
+        passes.append(len(texts))
+        if len(texts) > holds:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        ids = torch.tensor([number for text in texts for number in text])
+        picked = torch.nn.functional.embedding(ids % 5, table, sparse=True)
+        return (picked.sum(1) + row.sum() - ids).square().mean()
+
+    for step in descent.steps("test"):
+        batch = [list(range(step, step + length)) for length in (3, 1, 4, 1, 5, 2, 6)]
+        descent.learn(batch, loss, len, f"batch {step}")
+    return row, table, passes, descent
+
+
+def test_a_batch_for_which_there_is_no_memory_is_read_in_parts_with_the_same_result(tmp_path):
+    whole = descend(tmp_path / "whole.pt", holds=7)
+    found = descend(tmp_path / "parts.pt", holds=2)
+    assert whole[2] == [7] * 8
+    assert found[2] == [7, 4, *[2, 2, 2, 1] * 8]  # what was learned of memory is kept
+    for one, other in zip(found[:2], whole[:2], strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+    assert found[3].loss == pytest.approx(whole[3].loss)
+
+
+def test_a_text_for_which_there_is_no_memory_is_one_line(tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"step 0, batch 0: expected memory for one text.* passage_words"
+    ):
+        descend(tmp_path / "p.pt", holds=0)
 
 
 def test_a_full_disk_is_one_line_and_the_state_before_is_kept(tmp_path):

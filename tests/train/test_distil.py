@@ -124,10 +124,10 @@ def test_a_run_that_was_cut_off_ends_as_the_unbroken_one(
     whole = distil.run(settings, **given_folders, out=tmp_path / "whole")
     learn = distil.Descent.learn
 
-    def cut(self, loss, where):
+    def cut(self, *batch):
         if self.step == 11:
             raise KeyboardInterrupt
-        learn(self, loss, where)
+        learn(self, *batch)
 
     monkeypatch.setattr(distil.Descent, "learn", cut)
     with pytest.raises(KeyboardInterrupt):

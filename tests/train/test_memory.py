@@ -10,6 +10,7 @@ import torch
 import transformers
 
 from hebench.errors import CheckpointError
+from hebench.train import memory
 from hebench.train.adapters import Lora, adapted, trained_parameters
 from hebench.train.device import Backend, load_model
 from hebench.train.frozen import open_tokenizer
@@ -101,6 +102,25 @@ def test_states_without_zero_are_what_the_optimiser_really_holds(folder: Path) -
     assert found["gradients"] == size(weight.grad for weight in model.parameters())
     assert found["optimiser"] == size(moments)
     assert found["copies"] == 0
+
+
+@pytest.mark.parametrize(("processes", "share"), [(1, 6.0), (8, 0.75)])
+def test_deepspeeds_step_needs_copies_of_its_gradients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int, share: float
+) -> None:
+    """As `test_zero_takes_the_memory_that_was_worked_out` sees it in a real process."""
+    sizes = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 2}
+    transformers.LlamaConfig(**sizes, vocab_size=1000).save_pretrained(tmp_path)
+    network = without_weights(tmp_path)
+    monkeypatch.setattr(memory, "BUCKET", 1000)
+    settings = {"world_size": processes, "global_rows": 8, "micro_rows": 1, "row_tokens": 8}
+    half = training(zero_stage=2, precision="bf16", **settings)
+    found = memory_bytes(half, CPU, network, None)
+    assert found["bucket"] == 2 * 1000
+    passing = sum(found[part] for part in ("activations", "logits", "bucket", "step"))
+    assert passing == pytest.approx(share * parameters(network))
+    plain = memory_bytes(training(precision="bf16", **settings), CPU, network, None)
+    assert plain["step"] == plain["bucket"] == 0
 
 
 def test_adapters_alone_have_gradients_and_moments(folder: Path) -> None:
