@@ -5,6 +5,7 @@
 """
 
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,8 +17,12 @@ from hebench.errors import CheckpointError, ConfigError, TaskError, one_line
 from hebench.files import expanded, sha256_of_files
 from hebench.harness.tasks import quiet
 from hebench.models.baselines import BASELINES, TITLES
+from hebench.processes import rank
 from hebench.records import Model
+from hebench.train.device import bf16_speed
 
+_LOGGER = logging.getLogger(__name__)
+_SLOW = 0.5  # times as fast as in float32: less is worth a word
 BASELINE_PREFIX = "baseline:"
 _WEIGHT_PATTERNS = ("*.safetensors", "*.bin")
 _SETTINGS_PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt")
@@ -134,6 +139,12 @@ def load_local(  # noqa: PLR0913 (each is named at the call)
     vLLM looks for its device and its batches itself. Raises ConfigError if vLLM is not installed
     or there is no such device, CheckpointError if the model does not load.
     """
+    if dtype == "bfloat16" and device == "cpu" and rank() == 0 and (speed := bf16_speed()) < _SLOW:
+        _LOGGER.warning(
+            "this processor multiplies %.0f times as slowly in bfloat16 as in float32; "
+            "--dtype float32 is quicker here",
+            1 / speed,
+        )
     local = expanded(model)
     common = {
         "pretrained": str(local) if local.is_dir() else model,

@@ -246,3 +246,24 @@ def test_only_the_shared_backend_builds_the_model_that_shares(tiny_model: Path) 
         options = {"dtype": "float32", "device": "cpu", "batch_size": 2, "seed": 0}
         found = load_local(str(tiny_model), identity, backend=backend, **options)
         assert isinstance(found, PrefixLM) == (backend == "prefix")
+
+
+@pytest.mark.parametrize(
+    ("speed", "dtype", "said"),
+    [(0.02, "bfloat16", True), (0.02, "float32", False), (2.0, "bfloat16", False)],
+)
+def test_a_processor_that_is_slow_in_bfloat16_is_told_of(  # noqa: PLR0913 (fixtures)
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    speed: float,
+    dtype: str,
+    said: bool,
+) -> None:
+    monkeypatch.setattr(models, "bf16_speed", lambda: speed)
+    identity = identify(str(tiny_model), name=None, revision=None, dtype=dtype)
+    options = {"dtype": dtype, "device": "cpu", "batch_size": 2, "seed": 0}
+    load_local(str(tiny_model), identity, backend="prefix", **options)
+    heard = "50 times as slowly in bfloat16 as in float32; --dtype float32" in caplog.text
+    assert heard is said

@@ -44,7 +44,7 @@ TRAINING = {
     "steps": STEPS,
     "export_dtype": "fp32",
 }
-SHORT = {"row_tokens": 288, "global_rows": 2, "precision": "bf16"}  # for real weights
+SHORT = {"row_tokens": 288, "global_rows": 2, "precision": "auto"}  # for real weights
 LORA = {"rank": 64, "alpha": 16, "dropout": 0.0}
 
 

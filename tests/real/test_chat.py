@@ -31,7 +31,7 @@ def server(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [str(Path(sys.executable).parent / "transformers"), "serve", str(model)]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu", "--dtype", "float32"]
     log = (tmp_path_factory.mktemp("server") / "log").open("w")
     running = subprocess.Popen(
         command, stdout=log, stderr=log, env=os.environ | {"HF_HUB_OFFLINE": "1"}
@@ -86,6 +86,7 @@ def test_the_same_chat_tasks_run_on_the_weights(model: Path, tmp_path: Path) -> 
             out=tmp_path,
             limit=2,
             track="chat",
+            dtype="float32",
             max_tokens=24,
         )
     )

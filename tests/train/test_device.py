@@ -1,7 +1,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -305,13 +305,24 @@ def test_a_processor_s_precision_is_the_faster_one_or_that_in_which_the_work_beg
 def test_a_trial_takes_bf16_where_its_best_time_is_clearly_the_better_one(
     monkeypatch: pytest.MonkeyPatch, fp32: float, bf16: float, *, faster: bool
 ) -> None:
-    trial = device._multiplies_faster_in_bf16.__wrapped__
-    # Each product begins at 0; one in six is not held up by other work.
-    ends = (x for best in (fp32, bf16) for x in (9 * best, 7 * best, best, *[8 * best] * 3))
-    clock = iter([x for end in ends for x in (0.0, end)])
+    # One in six is not held up by other work.
+    clock = products_that_take(x * best for best in (fp32, bf16) for x in (9, 7, 1, 8, 8, 8))
     monkeypatch.setattr(device, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    assert trial() is faster
+    monkeypatch.setattr(device, "bf16_speed", device.bf16_speed.__wrapped__)
+    assert device._multiplies_faster_in_bf16() is faster
     assert next(clock, None) is None
+
+
+def test_a_trial_is_short_where_bf16_is_slow_by_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = products_that_take([3, 1, 2, 2, 2, 2, 60, 50])
+    monkeypatch.setattr(device, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    assert device.bf16_speed.__wrapped__() == 1 / 50
+    assert next(clock, None) is None
+
+
+def products_that_take(seconds: Iterable[float]) -> Iterator[float]:
+    """Yield what a clock says before and after each product; each begins at 0."""
+    return (says for each in seconds for says in (0.0, float(each)))
 
 
 def test_gaudi_trains_with_eager_attention_and_a_mask_of_ones_and_zeros(
