@@ -154,9 +154,8 @@ def bf16_speed() -> float:
             begun = time.perf_counter()
             factor @ factor
             times.append(time.perf_counter() - begun)
-            # Two are enough where it is slow beyond what other work could make of it.
-            if len(times) == 2 and min(times) > 20 * seconds.get(torch.float32, math.inf):
-                break
+            if min(times) > 20 * seconds.get(torch.float32, math.inf):
+                break  # one is enough where it is slower than other work could make it
         seconds[kind] = min(times)
     return seconds[torch.float32] / seconds[torch.bfloat16]
 
