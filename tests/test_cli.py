@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from hebench import cli
-from hebench.cli.scores import _demo_board, _print_runs
-from hebench.harness.answers import ANSWERS_NAME
+from hebench.cli.scores import _demo_board, _demo_dtype, _print_runs
+from hebench.harness.answers import ANSWERS_NAME, AnswerLog
 from hebench.records import MANIFEST_NAME
+from hebench.train import device
 
 
 def hebench(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -279,6 +280,18 @@ def test_help_does_not_import_the_heavy_libraries() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     ).stdout
     assert printed.strip() == "[]"
+
+
+def test_the_demo_goes_on_in_the_precision_that_it_was_begun_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "begun").mkdir()
+    begun = AnswerLog(tmp_path / "begun" / ANSWERS_NAME, {"dtype": "bfloat16"}, {})
+    begun.close()
+    for speed, best in ((2.0, "bfloat16"), (0.5, "float32")):
+        monkeypatch.setattr(device, "bf16_speed", lambda speed=speed: speed)
+        assert _demo_dtype(tmp_path / "new") == best
+        assert _demo_dtype(tmp_path / "begun") == "bfloat16"
 
 
 def test_a_device_without_the_memory_is_one_line(

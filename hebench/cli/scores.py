@@ -110,12 +110,8 @@ def demo(
     from hebench.harness.run import evaluate as run
     from hebench.models.baselines import BASELINES
     from hebench.models.demo import DEMO_TASKS, MODEL_NAME, obtain
-    from hebench.train.device import settled_precision
 
     folder = obtain()
-    # Without instructions for it a processor takes fifty times as long in bfloat16.
-    short = settled_precision("auto", None, backend="cpu") == "bf16"
-    dtype = "bfloat16" if short else "float32"
     # Few items of the quicker tasks keep the demo under five minutes on two cores; intervals
     # are wide so. What a model writes for nikud or mathematics alone takes as long again.
     jobs: list[tuple[str, str, str | None]] = [(str(folder), "smollm2", MODEL_NAME)]
@@ -125,9 +121,24 @@ def demo(
         print(f"{title or model} ...", file=sys.stderr)
         folders.append(out / name)
         asked = EvalConfig(model=model, tasks=DEMO_TASKS, out=folders[-1], name=title, limit=6)
-        run(replace(asked, dtype=dtype) if title else asked)
+        run(replace(asked, dtype=_demo_dtype(asked.out)) if title else asked)
     _print_runs(folders)
     _demo_board(folders, out)
+
+
+def _demo_dtype(folder: Path) -> str:
+    """Return in what a run was begun, or what this processor is quicker in.
+
+    Without instructions for it a processor takes fifty times as long in bfloat16.
+    """
+    from hebench.harness.answers import ANSWERS_NAME, settings_of
+    from hebench.train.device import settled_precision
+
+    begun = settings_of(folder / ANSWERS_NAME)
+    if begun and "dtype" in begun:
+        return str(begun["dtype"])
+    short = settled_precision("auto", None, backend="cpu") == "bf16"
+    return "bfloat16" if short else "float32"
 
 
 def judge(
