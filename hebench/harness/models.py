@@ -19,7 +19,6 @@ from hebench.harness.tasks import quiet
 from hebench.models.baselines import BASELINES, TITLES
 from hebench.processes import rank
 from hebench.records import Model
-from hebench.train.device import bf16_speed
 
 _LOGGER = logging.getLogger(__name__)
 _SLOW = 0.5  # times as fast as in float32: less is worth a word
@@ -139,12 +138,8 @@ def load_local(  # noqa: PLR0913 (each is named at the call)
     vLLM looks for its device and its batches itself. Raises ConfigError if vLLM is not installed
     or there is no such device, CheckpointError if the model does not load.
     """
-    if dtype == "bfloat16" and device == "cpu" and rank() == 0 and (speed := bf16_speed()) < _SLOW:
-        _LOGGER.warning(
-            "this processor multiplies %.0f times as slowly in bfloat16 as in float32; "
-            "--dtype float32 is quicker here",
-            1 / speed,
-        )
+    if dtype == "bfloat16" and device == "cpu" and rank() == 0:
+        _tell_if_slow()
     local = expanded(model)
     common = {
         "pretrained": str(local) if local.is_dir() else model,
@@ -171,6 +166,17 @@ def load_local(  # noqa: PLR0913 (each is named at the call)
     asked = device if found.world_size == 1 else device.partition(":")[0]
     _require_device(asked, str(found.device))
     return found
+
+
+def _tell_if_slow() -> None:
+    from hebench.train.device import bf16_speed  # torch, without which baselines do
+
+    if (speed := bf16_speed()) < _SLOW:
+        _LOGGER.warning(
+            "this processor multiplies %.0f times as slowly in bfloat16 as in float32; "
+            "--dtype float32 is quicker here",
+            1 / speed,
+        )
 
 
 def _require_device(asked: str, found: str) -> None:

@@ -261,7 +261,7 @@ def test_a_processor_that_is_slow_in_bfloat16_is_told_of(  # noqa: PLR0913 (fixt
     dtype: str,
     said: bool,
 ) -> None:
-    monkeypatch.setattr(models, "bf16_speed", lambda: speed)
+    monkeypatch.setattr("hebench.train.device.bf16_speed", lambda: speed)
     identity = identify(str(tiny_model), name=None, revision=None, dtype=dtype)
     options = {"dtype": dtype, "device": "cpu", "batch_size": 2, "seed": 0}
     load_local(str(tiny_model), identity, backend="prefix", **options)
