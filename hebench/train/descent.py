@@ -35,7 +35,7 @@ _FINAL_RATE = 0.05  # of the peak: what the cosine falls to
 _MEMORY = 0.98  # of the smoothed loss, for each step
 _WINDOW = 16  # batches whose texts are sorted by length together
 
-Text = TypeVar("Text")
+_Text = TypeVar("_Text")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,9 +124,9 @@ class Descent:
 
     def learn(
         self,
-        batch: Sequence[Text],
-        loss: Callable[[Sequence[Text]], Tensor],
-        size: Callable[[Text], int],
+        batch: Sequence[_Text],
+        loss: Callable[[Sequence[_Text]], Tensor],
+        size: Callable[[_Text], int],
         where: str,
     ) -> None:
         """Take one step down the gradient of the mean loss of a batch.
@@ -155,9 +155,9 @@ class Descent:
 
     def _gradient(
         self,
-        batch: Sequence[Text],
-        loss: Callable[[Sequence[Text]], Tensor],
-        size: Callable[[Text], int],
+        batch: Sequence[_Text],
+        loss: Callable[[Sequence[_Text]], Tensor],
+        size: Callable[[_Text], int],
         where: str,
     ) -> float | None:
         """Leave the gradient in the tables and return the loss; None for want of memory."""

@@ -2,10 +2,6 @@
 
 import contextlib
 import importlib.util
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +17,7 @@ from hebench.train.device import Backend, collate, load_model, logits_of
 from hebench.train.leak import check_leaks
 from hebench.train.memory import memory_bytes, without_weights
 from hebench.train.packing import lay
-from tests.conftest import DEVICE, REPOSITORY
+from tests.conftest import DEVICE
 from tests.harness import tiny_models
 from tests.harness.test_prefix import CHOICES, FREE, SHARING, free, scored
 from tests.real.test_adapt import POINTS, adapt, report_of
@@ -140,7 +136,7 @@ def test_flash_attention_keeps_packed_documents_apart(
     assert 0 < apart[1] < 1.5 * apart[0]
 
 
-# A process of its own, so that all it takes is the training's; argv: settings, model, corpus, out.
+# A process of its own, so that all it takes is the training's.
 TRAINS = """
 import json, sys
 from pathlib import Path
@@ -148,10 +144,10 @@ import torch
 from hebench.train import pretrain
 from tests.train.made_rows import pretraining
 
-settings, model, corpus, out = sys.argv[1:]
+settings, model, corpus, out, _ = sys.argv[1:]
 asked = pretraining(**json.loads(settings))
 pretrain.run(asked, model=Path(model), corpus=Path(corpus), out=Path(out))
-print(torch.cuda.max_memory_allocated())
+Path(out).with_name("most").write_text(str(torch.cuda.max_memory_allocated()))
 """
 
 
@@ -175,21 +171,9 @@ def test_memory_is_about_what_was_worked_out(
     backend = SDPA if chosen["attention"] == "sdpa" else FLASH
     network = without_weights(folder)
     parts = memory_bytes(pretraining(**settings).training, backend, network, None)
-    script = tmp_path / "trains.py"
-    script.write_text(TRAINS)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "1"]
-    address = ["--standalone", "--local_addr", "127.0.0.1"]
-    paths = [str(path) for path in (folder, base[1], tmp_path / "run")]
-    searched = os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(
-        [*launcher, *address, str(script), json.dumps(settings), *paths],
-        cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": searched},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found = int(done.stdout.split()[-1])
+    code, errors = launch(1, settings, (folder, base[1]), tmp_path / "run", does=TRAINS)
+    assert code == 0, errors
+    found = int((tmp_path / "most").read_text())
     assert found / sum(parts.values()) == pytest.approx(1, abs=0.2), (found, parts)
 
 
