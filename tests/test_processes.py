@@ -23,14 +23,22 @@ class Slow:
     def __del__(self, sleep=time.sleep):
         sleep(2)
 
-folder, rank = Path(sys.argv[1]), int(sys.argv[2])
+folder, rank, holds = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "True"
+
+def called(_):
+    (folder / "called").touch()
+    time.sleep(0.2)  # after it, the thread asks for the interpreter's lock
+
 leave_gloo_at_exit()
 leave_gloo_at_exit()  # as a second stage would
 distributed.init_process_group("gloo", f"file://{folder}/met", rank=rank, world_size=2)
 if rank:
     work = distributed.all_reduce(torch.ones(2), async_op=True)
-    work.get_future().then(lambda _: (folder / "called").touch())
+    work.get_future().then(called)
     del work
+    held = distributed.group.WORLD if holds else None
+    while holds and not (folder / "called").exists():
+        time.sleep(0.01)
     slow = Slow()
     slow.itself = slow
 else:
@@ -39,10 +47,13 @@ else:
 """
 
 
-def test_a_process_is_not_aborted_by_a_thread_of_the_group_that_it_leaves(tmp_path: Path) -> None:
+@pytest.mark.parametrize("holds", [False, True])
+def test_a_process_is_not_aborted_by_a_thread_of_the_group_that_it_leaves(
+    tmp_path: Path, holds: bool
+) -> None:
     jobs = [
         subprocess.Popen(
-            [sys.executable, "-c", JOB, str(tmp_path), str(number)],
+            [sys.executable, "-c", JOB, str(tmp_path), str(number), str(holds)],
             cwd=REPOSITORY,
             stderr=subprocess.PIPE,
             text=True,

@@ -33,6 +33,7 @@ from hebench.errors import CheckpointError, ConfigError
 from hebench.harness.live import Asked, Share, ask, undisturbed
 from hebench.harness.live_folder import write_run_folder
 from hebench.harness.models import identify
+from hebench.processes import leave_gloo_at_exit
 from hebench.records import Model, RunManifest
 from hebench.selection.evaluate import (
     EVALS,
@@ -88,6 +89,7 @@ class HebenchCallback(TrainerCallback):  # type: ignore[misc]
         _refuse_sharded(args, kwargs["model"])
         _tokenizer(kwargs)
         leaf_tasks(self.config)
+        leave_gloo_at_exit()  # else a process may be aborted after all its work
         if state.is_world_process_zero and self._step(state, kwargs) == 0:
             _put_aside(Path(args.output_dir) / LOG_NAME)
         self.spent, self.left_out = 0.0, []

@@ -37,7 +37,6 @@ def made(leaderboard: Path) -> Site:
 def opened(site: Path, tab: Page, place: str) -> Page:
     path, _, view = place.partition("#")
     tab.goto(f"{(site / path).as_uri()}#{view}" if view else (site / path).as_uri())
-    tab.wait_for_load_state("networkidle")
     return tab
 
 
@@ -143,7 +142,6 @@ def test_the_view_is_in_the_address_and_survives_the_language_switch(site: Path,
     before = [[numbers(cell) for cell in row[1:-1]] for row in rows(tab, 1)]
     tab.locator("a.language").click()
     expect(tab).to_have_url(re.compile("/en/"))
-    tab.wait_for_load_state("networkidle")
     expect(tab.locator("table.pair"), "each against the reference").to_have_count(2)
     assert [[numbers(cell) for cell in row[1:-1]] for row in rows(tab, 1)] == before
     assert tab.locator("#chosen input:checked").get_attribute("value") == "model-c"

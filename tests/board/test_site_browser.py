@@ -41,7 +41,7 @@ def test_a_page_asks_for_nothing_outside_and_raises_no_error(
     asked: list[str] = []
     tab.on("request", lambda request: asked.append(request.url))
     tab.goto(address(site, place))
-    tab.wait_for_load_state("networkidle")
+    tab.wait_for_timeout(500)  # for what a script would ask for after all is loaded
     assert asked and all(url.startswith(site.as_uri()) or url.startswith("data:") for url in asked)
     language = place[:2]
     assert tab.locator("html").get_attribute("lang") == language
@@ -57,7 +57,6 @@ def test_axe_finds_nothing_serious(site: Path, browser: Browser, place: str, sch
     try:
         page = context.new_page()
         page.goto(address(site, place))
-        page.wait_for_load_state("networkidle")
         found = Axe().run(page).response["violations"]
     finally:
         context.close()
@@ -135,7 +134,6 @@ def test_a_hostile_model_is_shown_harmlessly(site: Path, tab: Page, language: st
         "compare.html",
     ):
         tab.goto(address(site, f"{language}/{kind}"))
-        tab.wait_for_load_state("networkidle")
         assert tab.evaluate("window.hacked") is None
         text = tab.locator("body").inner_text()
         # U+2068 and U+2069 are the site's own: hebenchText isolates names with them.
