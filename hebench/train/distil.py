@@ -308,10 +308,11 @@ def _train(student: Student, texts: Sequence[Aligned], out: Path, config: Distil
         some = [texts[i] for i in batch]
         if descent.done < config.shallow_share:
             with first_layers(student.model, config.shallow_layers):
-                ours, theirs = student.states(some), student.teacher_states(some)
+                theirs, ours = student.teacher_states(some), student.states(some)
             # The cosine: between layers a few dimensions are a thousand times the others.
             return 1 - functional.cosine_similarity(ours, theirs, dim=-1).mean()
-        return (student.states(some) - teacher.of(batch)).square().mean()
+        theirs = teacher.of(batch)  # first: what our states keep for their gradient stays
+        return (student.states(some) - theirs).square().mean()
 
     for step in descent.steps("distil"):
         batch = order.batch(step)

@@ -29,7 +29,7 @@ from hebench.train.settings import TrainingConfig
 GIB = 2**30
 # Bytes a token and piece at the start of the backward pass: log-probabilities, the gradients of
 # the loss with respect to them and to the logits, all in fp32.
-_LOSS = 12
+LOSS = 12
 _SUB_GROUP = 1e9  # parameters that ZeRO-3 steps at a time, DeepSpeed's sub_group_size
 
 
@@ -75,7 +75,7 @@ def memory_bytes(
         trained = trained_parameters(adapted(network, lora, config.seed))
     adapters = 0 if lora is None else trained
     tokens = config.micro_rows * config.row_tokens
-    logits = _LOSS * tokens * network.config.get_text_config().vocab_size
+    logits = LOSS * tokens * network.config.get_text_config().vocab_size
     passing = {
         "activations": _activation_bytes(config, backend, network, logits),
         "logits": logits,

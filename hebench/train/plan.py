@@ -20,23 +20,29 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from hebench.config import plain
 from hebench.data.corpora import corpus_files
 from hebench.errors import CheckpointError, ConfigError, DataError
 from hebench.train import device
+from hebench.train.calibrate import CalibrateConfig
 from hebench.train.chat_data import encode, ensure_template, read_conversations
 from hebench.train.checkpoints import TOKENIZER_NAME, complete_checkpoints
 from hebench.train.corpus.config import CorpusConfig
 from hebench.train.corpus.inputs import input_parts
+from hebench.train.descent import PROGRESS
+from hebench.train.distil import DistilConfig
 from hebench.train.dpo import packed_pairs
-from hebench.train.frozen import open_tokenizer
+from hebench.train.frozen import body_precision, open_tokenizer
 from hebench.train.memory import GIB, memory_bytes, parameters, without_weights
 from hebench.train.mixing import Mixture, rows_by_share
 from hebench.train.packing import ROWS_NAME, Rows, best_fit
+from hebench.train.passages import passages_of, sentences_of
 from hebench.train.settings import TrainingConfig
 from hebench.train.stage import holds_work, read_stage
+from hebench.train.table_memory import calibration_bytes, distillation_bytes
 from hebench.train.texts import read_documents, source_files
 from hebench.train.trainer import refuse_other_world
 
@@ -71,6 +77,8 @@ def plan_stage(  # noqa: PLR0913 (each is named at the call)
         network = without_weights(stand_in, new_pieces=new_pieces)
     if network is not None:
         found["parameters"] = parameters(network)
+    if isinstance(config, DistilConfig | CalibrateConfig) and network is not None:
+        found |= _frozen(config, network, inputs, out, new_pieces)
     if training is None:
         return found
     training = device.with_precision(training)
@@ -201,6 +209,72 @@ def _rows(name: str, config: Any, inputs: Mapping[str, Path], out: Path) -> tupl
             if rows is not None:
                 return rows, "estimated from the corpus's words and tokens of some documents"
     return None, unknown
+
+
+def _frozen(
+    config: DistilConfig | CalibrateConfig,
+    network: Any,
+    inputs: Mapping[str, Path],
+    out: Path,
+    new_pieces: int,
+) -> Plan:
+    """Return steps and memory of a stage whose body is frozen.
+
+    Of the memory, that with one passage is what it takes at least: where there is none for all of
+    a batch, it is cut.
+    """
+    longest = _longest_passage(config, inputs)
+    precision = body_precision(config.precision, out / PROGRESS)
+    batch = config.batch_passages * longest if longest else None
+
+    def parts(tokens: int) -> dict[str, float]:
+        if isinstance(config, CalibrateConfig):
+            return calibration_bytes(network, precision, tokens)
+        rows = len(network.get_input_embeddings().weight)
+        new = len(open_tokenizer(inputs["tokenizer"])) - rows if "tokenizer" in inputs else 0
+        on_gpu = torch.cuda.is_available()
+        new = max(new, new_pieces)
+        return distillation_bytes(network, precision, tokens, new_rows=new, on_gpu=on_gpu)
+
+    sizes = parts(batch or 0)
+    sizes["together"] = sum(sizes.values())
+    found: Plan = {
+        "steps": {
+            "steps": config.steps,
+            "seconds_at_most": config.seconds,
+            "tokens_of_the_longest_passage": longest,
+            "tokens_a_batch": batch,
+            "tokens_known_from": "the first documents of each source"
+            if longest
+            else "not yet: memory is without activations",
+        },
+        "gib_a_device": {part: _rounded(size / GIB) for part, size in sizes.items()},
+    }
+    if longest:
+        found["gib_with_one_passage"] = _rounded(sum(parts(longest).values()) / GIB)
+    return found
+
+
+def _longest_passage(
+    config: DistilConfig | CalibrateConfig, inputs: Mapping[str, Path]
+) -> int | None:
+    """Return the tokens of the longest passage in the first documents of each source."""
+    codes, source, cut = list(getattr(config, "shares", ())), "model", passages_of
+    if isinstance(config, DistilConfig):
+        codes, source = [config.language], "tokenizer"
+        cut = sentences_of if config.mode == "sentence" else passages_of
+    if not inputs.keys() >= {source, "corpus"}:
+        return None
+    tokenizer = open_tokenizer(inputs[source])
+    texts = [
+        passage.text
+        for code in codes
+        for paths in source_files(inputs["corpus"] / "train" / code).values()
+        for document in islice(read_documents(paths[0]), _DOCUMENTS)
+        for passage in cut(document, config.passage_words)
+    ]
+    ids = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    return 1 + max(map(len, ids))  # behind the prefix
 
 
 def _chat_rows(training: TrainingConfig, model: Path, data: Path) -> int:

@@ -346,6 +346,17 @@ def test_rows_that_share_no_block_are_attended_to_in_one_call(
     assert max(asked) >= len(SHARING) - 1  # one may end with its first token
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_parts_are_put_together_where_no_call_says_what_they_weigh(
+    pair: Callable[..., tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch, architecture: str
+) -> None:
+    monkeypatch.setattr(rows, "_WEIGHED", ())
+    monkeypatch.setattr(decode, "_WORTH_A_BLOCK", 20)
+    stock, ours = pair(architecture)
+    expected = stock.generate_until(SHARING, disable_tqdm=True)
+    assert ours.generate_until(SHARING, disable_tqdm=True) == expected and any(expected)
+
+
 def test_answers_longer_than_reckoned_are_put_off_and_go_on(
     pair: Callable[..., tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

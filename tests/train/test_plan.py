@@ -171,6 +171,14 @@ def test_stages_without_a_trainer_tell_their_inputs(
         found = plan_stage(name, stage_config("tiny", name), inputs=inputs, out=tmp_path / name)
         assert found["inputs"]["corpus"]["he"].endswith("train/he: 1 file, 0.00867 MB")
         assert found["parameters"] > 0 and "trainer" not in found
+        if name != "tokenizer":
+            config = stage_config("tiny", name)
+            longest = found["steps"]["tokens_of_the_longest_passage"]
+            assert found["steps"]["steps"] == config.steps
+            assert found["steps"]["tokens_a_batch"] == config.batch_passages * longest
+            sizes = found["gib_a_device"]
+            assert sizes["activations"] > 0 < found["gib_with_one_passage"] <= sizes["together"]
+            assert longest > 1 + config.passage_words  # tokens of a tokenizer that knows no Hebrew
     texts = plan_stage("corpus", stage_config("tiny", "corpus"), inputs={}, out=tmp_path / "c")
     assert "en.txt: 1 file" in texts["inputs"]["english"]
     other = stage_config("tiny", "corpus", ["corpus.inputs.english.rules_by_source={song: {}}"])

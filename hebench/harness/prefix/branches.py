@@ -212,7 +212,7 @@ class Branches:
         common = int(np.logical_and.accumulate(seen).sum())
         if kind == "cuda":
             common -= common % _ALIGNED
-        if common < _COMMON_SLOTS or not self._weighs:
+        if common < _COMMON_SLOTS or not self.weighs:
             common = 0
         found = [
             _Calls(common=common, parts=list(self._parts(labels, places, window, common, size)))
@@ -252,14 +252,14 @@ class Branches:
         return float(pairs * each + count * call)
 
     @functools.cached_property
-    def _weighs(self) -> bool:
+    def weighs(self) -> bool:
         """Whether a call of attention can say how much its slots weigh among all."""
         widths = {states.shape[-1] for pair in self.empty for states in pair}
         if len(widths) > 1:
             return False
         some = self.empty[0][0].new_zeros((1, len(self.empty[0][0]), _ALIGNED, *widths))
         try:
-            _weighed(some, some, some, None, None)
+            weighed(some, some, some, None, None)
         except (RuntimeError, TypeError, AttributeError):  # not on this card, or in this version
             return False
         return True
@@ -371,14 +371,14 @@ def _in_two(
 
     Each side is weighed by its share in the common softmax, as `rows.py` does with its blocks.
     """
-    common, above = _weighed(query, keys, values, None, scaling)
-    found = [_weighed(q, k, v, mask, scaling) for q, k, v, mask in parts]
+    common, above = weighed(query, keys, values, None, scaling)
+    found = [weighed(q, k, v, mask, scaling) for q, k, v, mask in parts]
     own, below = (torch.cat(side, dim=2) for side in zip(*found, strict=True))
     share = (above - below).sigmoid()[..., None]  # in float32 or more: so are the two
     return torch.lerp(own.to(share.dtype), common.to(share.dtype), share).to(query.dtype)
 
 
-def _weighed(query: Any, keys: Any, values: Any, mask: Any, scaling: float | None) -> Any:
+def weighed(query: Any, keys: Any, values: Any, mask: Any, scaling: float | None) -> Any:
     """Return attention and the logarithm of its scores' sum, which is what its slots weigh."""
     if query.device.type == "cpu":
         return _WEIGHING["cpu"](query, keys, values, attn_mask=mask, scale=scaling)

@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from hebench.harness.prefix.branches import Branches, added, begin, disagreement
+from hebench.harness.prefix.branches import Branches, added, begin, disagreement, weighed
 from hebench.harness.prefix.tree import Ints
 
 _PROBE, _PROBED = 12, 3  # tokens of a block and of each of two rows to try a model; read as rows
 # Where attention of our own, a dozen calls, costs more than it computes: one call where it can be.
 _FUSED = ("cuda",)
+# And where a call says what a part weighs at no other price.
+_WEIGHED = ("cpu",)
 Part = tuple[int, int]  # first and last place in a prompt, the latter exclusive
 
 
@@ -53,7 +55,7 @@ class _Shared:
     level: int  # how many blocks stand before it
     block: _Block
     tokens: Any  # (tokens,) which they are
-    masks: dict[int | None, Any]  # by window, (tokens, S) to be added, or None: they see all
+    masks: dict[int | None, Any]  # by window, (G * tokens, S) to be added, or None: they see all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,12 +176,11 @@ class Rows:
         return torch.from_numpy(values).to(self._branches.device)
 
     def _masks(self, slots: Ints, longest: int, *, fused: bool) -> dict[int | None, Any]:
-        """Return what tokens in `slots` (R, T) see of their rows, by window, (R, 1, T, L).
+        """Return what tokens in `slots` (R, T) see of their rows, by window, (R, 1, G * T, L).
 
-        fused: (R, 1, G * T, L), in the type that the model computes in.
+        fused: in the type that the model computes in.
         """
-        if fused:
-            slots = np.tile(slots, (1, self._branches.groups))
+        slots = np.tile(slots, (1, self._branches.groups))
         behind = self._put(slots)[..., None] - self._put(np.arange(longest))
         dtype = self._branches.dtype if fused else torch.float32
         masks: dict[int | None, Any] = {}
@@ -204,7 +205,7 @@ class Rows:
                 if window is not None and places[tokens].max() - block.start >= window:
                     held = np.arange(block.start, block.start + len(block))
                     seen = self._put(places[tokens, None] - held < window)
-                    masks[window] = added(seen, torch.float32)
+                    masks[window] = added(seen, torch.float32).repeat(self._branches.groups, 1)
             found.append(_Shared(level=level, block=block, tokens=self._put(tokens), masks=masks))
         return found
 
@@ -225,9 +226,10 @@ class Rows:
         if now.fused:
             return self._fused(now, query[0], key, value, attention_mask, scaling), None
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-        asked = (query[0].float() * scale).unflatten(0, (key.shape[1], -1))
+        weighs = query.device.type in _WEIGHED and self._branches.weighs
+        asked = query[0].float().unflatten(0, (key.shape[1], -1))
         own = asked[:, :, now.padded].permute(2, 0, 1, 3, 4)
-        found, weight = _part(own, key, value, attention_mask[:, :, None])
+        found, weight = _part(own, key, value, attention_mask, scale, weighs)
         found = found.permute(1, 2, 0, 3, 4).flatten(2, 3)[:, :, now.back]
         if now.shared:
             weight = weight.permute(1, 2, 0, 3, 4).flatten(2, 3)[:, :, now.back]
@@ -238,8 +240,12 @@ class Rows:
             window = self._branches.windows[module.layer_idx]
             for one in now.shared:
                 keys, values = one.block.states[module.layer_idx]
-                part = _part(asked[:, :, one.tokens], keys, values, one.masks[window])
-                parts[one.level][:, :, one.tokens], weights[one.level][:, :, one.tokens] = part
+                part = _part(
+                    asked[None, :, :, one.tokens],
+                    *(keys[None], values[None], one.masks[window], scale, weighs),
+                )
+                for whole, its in zip((parts, weights), part, strict=True):
+                    whole[one.level][:, :, one.tokens] = its[0]
             found = (parts * weights.softmax(dim=0)).sum(dim=0)
         return found.flatten(0, 1).transpose(0, 1)[None].to(query.dtype).contiguous(), None
 
@@ -330,19 +336,27 @@ def _moved(states: Any, rows: int, slots: int, used: tuple[int, int]) -> Any:
     return found
 
 
-def _part(query: Any, keys: Any, values: Any, mask: Any) -> tuple[Any, Any]:
+def _part(  # noqa: PLR0913, PLR0917 (those of attention)
+    query: Any, keys: Any, values: Any, mask: Any, scale: float, weighs: bool
+) -> tuple[Any, Any]:
     """Return attention to a part of the slots, and the logarithm of its weight in the whole.
 
-    query (..., K, G, T, D) in float32, keys and values (..., K, L, D), mask to be added or None.
-    All is summed in float32, as fused attention does where the states are in half precision.
+    query (B, K, G, T, D) in float32, keys and values (B, K, L, D), mask (B or none, none or 1,
+    G * T, L) to be added or None. weighs: one call that holds no scores does it. All is summed in
+    float32, as fused attention does where the states are in half precision.
     """
-    scores = query.flatten(-3, -2) @ keys.transpose(-1, -2).float()
-    scores = scores.unflatten(-2, query.shape[-3:-1])
-    if mask is not None:
-        scores += mask
-    most = scores.amax(dim=-1, keepdim=True)
-    # What is hidden weighs e**-64, no part of a float32 sum: exp is slow where it underflows.
-    scores = scores.sub_(most).clamp_(min=-64).exp_()
-    total = scores.sum(dim=-1, keepdim=True)
-    found = scores.flatten(-3, -2) @ values.float()
-    return found.unflatten(-2, query.shape[-3:-1]) / total, most + total.log()
+    asked = query.flatten(2, 3)
+    if weighs:
+        found, weight = weighed(asked, keys.float(), values.float(), mask, scale)
+        weight = weight[..., None]
+    else:
+        scores = (asked * scale) @ keys.transpose(-1, -2).float()
+        if mask is not None:
+            scores += mask
+        most = scores.amax(dim=-1, keepdim=True)
+        # What is hidden weighs e**-64, no part of a float32 sum: exp is slow where it underflows.
+        scores = scores.sub_(most).clamp_(min=-64).exp_()
+        total = scores.sum(dim=-1, keepdim=True)
+        found = scores @ values.float() / total
+        weight = most + total.log()
+    return found.unflatten(2, query.shape[2:4]), weight.unflatten(2, query.shape[2:4])
