@@ -232,9 +232,13 @@ def _frozen(
             return calibration_bytes(network, precision, tokens)
         rows = len(network.get_input_embeddings().weight)
         new = len(open_tokenizer(inputs["tokenizer"])) - rows if "tokenizer" in inputs else 0
-        on_gpu = torch.cuda.is_available()
-        new = max(new, new_pieces)
-        return distillation_bytes(network, precision, tokens, new_rows=new, on_gpu=on_gpu)
+        return distillation_bytes(
+            network,
+            precision,
+            tokens,
+            new_rows=max(new, new_pieces),
+            on_gpu=torch.cuda.is_available(),
+        )
 
     sizes = parts(batch or 0)
     sizes["together"] = sum(sizes.values())

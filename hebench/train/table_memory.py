@@ -8,7 +8,7 @@ Both train rows of two tables around a frozen body. Of the body's layers a pass 
 inputs' gradients need, counted as `activations.py` does: weights that stay have no use for theirs.
 A stage takes most in the midst of a pass or, where passes are small, when a model is opened beside
 what else is there: `opening`. What measuring takes, a thousand tokens without a gradient, is not
-in it.
+in it. The network that is given has gradients for its input table alone afterwards.
 """
 
 from typing import Any

@@ -19,9 +19,10 @@ from tests.train.grown_tokenizers import extend
 from tests.train.made_rows import make_corpus
 
 SIZES = {"hidden_size": 384, "num_hidden_layers": 4, "intermediate_size": 1024}
+HEADS = {"num_attention_heads": 6, "num_key_value_heads": 2}
 # Precision, words of a passage, whether the tables are one: short passages take less than opening.
 CASES = [(kind, *sizes) for kind in ("fp32", "bf16") for sizes in ((200, False), (5, True))]
-HEADS = {"num_attention_heads": 6, "num_key_value_heads": 2}
+SHORT: dict[str, Any] = {"passages": 200, "batch_passages": 4, "steps": 3, "heldout_words": 10}
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def inputs(tmp_path: Path, tiny_tokenizer: Any) -> Callable[..., dict[str, Path]
 
 
 def allocated(work: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> tuple[int, int, int]:
-    """Return the most bytes of tensors in the steps and after them, and the tokens of a batch."""
+    """Return the most bytes of tensors in the later steps and in all, and a batch's tokens."""
     ended, tokens = [], [0]
     learn, padded = descent.Descent.learn, measure.padded
 
@@ -80,13 +81,7 @@ def test_calibration(
     precision, words, tied = case
     folders = inputs(tied=tied, rows=4000)
     config = calibrate.CalibrateConfig(
-        shares={"he": 1.0},
-        passages=200,
-        passage_words=words,
-        batch_passages=4,
-        steps=3,
-        heldout_words=10,
-        precision=precision,
+        shares={"he": 1.0}, passage_words=words, precision=precision, **SHORT
     )
     steps, most, tokens = allocated(
         lambda: calibrate.run(config, **folders, out=tmp_path / "out"), monkeypatch
@@ -112,12 +107,9 @@ def test_distillation(
         language="he",
         writing="mean",
         shallow_share=0,
-        passages=200,
         passage_words=words,
-        batch_passages=4,
-        steps=3,
-        heldout_words=10,
         precision=precision,
+        **SHORT,
     )
     steps, most, tokens = allocated(
         lambda: distil.run(
