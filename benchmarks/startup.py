@@ -3,10 +3,11 @@
     python benchmarks/startup.py
 
 Both score one item of the same task with no model behind it, so that all the time is start-up:
-imports, the index of tasks, data, writing the results. Whole processes, in turn, five of each
-after one that is not counted; the figure to quote is the median of the pairwise ratios. Then
-`hebench --help`, and with a random model of two layers the time to its first request, of which
-loading it (torch and transformers are imported for that) is told apart.
+imports, the index of tasks, data, writing the results; then all of its items, which adds making
+the prompts. Whole processes, in turn, five of each after one that is not counted; the figure to
+quote is the median of the pairwise ratios. Then `hebench --help`, and with a random model of two
+layers the time to its first request, of which loading it (torch and transformers are imported for
+that) is told apart.
 """
 
 import os
@@ -54,18 +55,19 @@ def _run(command: list[str]) -> str:
     return done.stdout
 
 
-def against_stock(binary: Path, folder: str) -> None:
-    """Print how long one item without a model takes with either command."""
+def against_stock(binary: Path, folder: str, *limit: str) -> None:
+    """Print how long items without a model take with either command; all without a limit."""
     path = _run([str(binary / "hebench"), "tasks", "path"]).strip()
     ours, stock = [], []
     for run in range(RUNS + 1):
-        common = ["--tasks", TASK, "--limit", "1"]
+        common = ["--tasks", TASK, *limit]
         mine = [str(binary / "hebench"), "eval", "baseline:random", *common]
         ours.append(seconds([*mine, "--out", f"{folder}/ours{run}"]))
         theirs = [str(binary / "lm_eval"), "run", "--model", "dummy", *common]
         theirs += ["--include_path", path, "--output_path", f"{folder}/stock{run}"]
         stock.append(seconds([*theirs, "--log_samples"]))
     ratios = [theirs / mine for mine, theirs in zip(ours[1:], stock[1:], strict=True)]
+    print("one item" if limit else "all items")
     print(f"hebench eval  {statistics.median(ours[1:]):6.1f} s (median of {RUNS})")
     print(f"lm_eval run   {statistics.median(stock[1:]):6.1f} s")
     print(
@@ -88,7 +90,8 @@ def main() -> None:
 
     binary = Path(sys.executable).parent
     with tempfile.TemporaryDirectory() as folder:
-        against_stock(binary, folder)
+        against_stock(binary, f"{folder}/one", "--limit", "1")
+        against_stock(binary, f"{folder}/all")
         helped = [seconds([str(binary / "hebench"), "--help"]) for _ in range(RUNS + 1)][1:]
         print(f"hebench --help {statistics.median(helped):5.2f} s")
         model = make_tiny_model(Path(folder) / "tiny", seed=0)

@@ -8,6 +8,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 # Tests run in several processes at once: each keeps to one thread, or they fight for the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Here and not in a fixture: the Hub's package reads it when a test module imports it.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +25,6 @@ DEVICE = os.environ.get("HEBENCH_TEST_DEVICE", "cpu")  # where models compute: c
 def _offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test reaches a hub or a user's cache; progress bars stay quiet."""
     patch = pytest.MonkeyPatch()
-    patch.setenv("HF_HUB_OFFLINE", "1")
     patch.setenv("TQDM_DISABLE", "1")
     # One cache for all processes of a run: the demo model is converted once.
     base = tmp_path_factory.getbasetemp()

@@ -213,7 +213,7 @@ def test_ctrl_c_is_130_and_the_same_command_goes_on(tiny_model: Path, tmp_path: 
     out = tmp_path / "run"
     command = [sys.executable, "-m", "hebench", "eval", str(tiny_model)]
     command += ["--tasks", "hebench_mini_summarization", "--out", str(out), "--limit", "32"]
-    command += ["--batch-size", "1", "--dtype", "float32"]
+    command += ["--batch-size", "1", "--dtype", "float32", "--max-tokens", "48"]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     answers = out / ANSWERS_NAME
     deadline = time.monotonic() + 120

@@ -90,7 +90,7 @@ def publish(study: Annotated[Path, typer.Argument(help="A YAML file.")], db: Db 
     from hebench.human.study import load_study
 
     loaded = load_study(study)
-    with _opened(str(study), db) as (database, _):
+    with _opened(str(study), db, new=True) as (database, _):
         made = make(database, loaded, read_material(loaded))
     print(f"{made.study}: {made.seats} raters' seats, {made.tasks} questions, {made.slots} pages")
 
@@ -121,7 +121,7 @@ def invite(
 @app.command("revoke")
 def revoke(
     study: Study,
-    number: Annotated[int, typer.Argument(help="As `status` lists it.")],
+    number: Annotated[int, typer.Argument(help="As `status` lists it.", min=1, max=2**31 - 1)],
     db: Db = None,
 ) -> None:
     """Let a link, and whoever came in by it, in no more; the votes stay."""
@@ -297,8 +297,10 @@ def report(study: Study, out: Out, db: Db = None) -> None:
 def backup(study: Study, out: Out, db: Db = None) -> None:
     """Copy the database while the server runs."""
     from hebench.human.export import backup as copy
+    from hebench.human.publish import study_state
 
-    with _opened(study, db) as (database, _):
+    with _opened(study, db) as (database, name):
+        study_state(database, name)  # a copy without the study would be taken for a backup of it
         print(copy(database, out))
 
 
@@ -318,11 +320,11 @@ def _located(study: str, db: str | None) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def _opened(study: str, db: str | None) -> Iterator[tuple["Database", str]]:
+def _opened(study: str, db: str | None, *, new: bool = False) -> Iterator[tuple["Database", str]]:
     from hebench.human.database import open_database
 
     url, name = _located(study, db)
-    database = open_database(url)
+    database = open_database(url, new=new)
     try:
         yield database, name
     finally:

@@ -6,12 +6,14 @@
 
 import contextlib
 import difflib
+import functools
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import lm_eval.tasks
+import lm_eval.utils
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 from lm_eval.utils import hash_string
@@ -29,6 +31,11 @@ UPSTREAM_FOLDERS = (
     "global_piqa/nonparallel_cloze",
     "multiblimp",
 )
+
+# lm-eval compiles a template again for each document and each shot that it fills in, which takes
+# more of a task's time than all else but the model.
+_compile = functools.lru_cache(maxsize=1024)(lm_eval.utils.env.from_string)
+setattr(lm_eval.utils.env, "from_string", _compile)  # noqa: B010
 
 
 def tasks_folder() -> Path:

@@ -263,7 +263,7 @@ def leave(database: Database, session: str) -> None:
 
 
 def forget(database: Database, rater: int) -> int:
-    """Erase a rater's votes, notes, consent and sessions; return how many votes there were.
+    """Erase a rater's votes, notes, consent and sessions; return how many votes stood.
 
     The rater's slots and seat are free again. A row with the pseudonym stays, so that the study
     card can say that someone withdrew, and so does the number of votes erased. So do an owner's
@@ -280,10 +280,21 @@ def forget(database: Database, rater: int) -> int:
         connection.execute(
             select(schema.studies.c.id).where(schema.studies.c.id == row.study).with_for_update()
         )
+        newest = (
+            select(votes.c.slot, func.max(votes.c.revision).label("revision"))
+            .where(votes.c.rater == rater)
+            .group_by(votes.c.slot)
+            .subquery()
+        )
+        standing = (
+            select(func.count())
+            .select_from(votes)
+            .join(newest, (votes.c.slot == newest.c.slot) & (votes.c.revision == newest.c.revision))
+            .where(votes.c.rater == rater, votes.c.answer.is_not(None))
+        )
+        count = int(connection.execute(standing).scalar_one())
         for table in (schema.exclusions, votes, schema.leases, schema.sessions):
-            gone = connection.execute(delete(table).where(table.c.rater == rater))
-            if table is votes:
-                count = gone.rowcount
+            connection.execute(delete(table).where(table.c.rater == rater))
         connection.execute(
             delete(slots).where(slots.c.rater == rater, slots.c.kind == "adjudication")
         )

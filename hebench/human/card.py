@@ -197,7 +197,8 @@ def _bends(ranking: Ranking) -> list[str]:
         if side.low is not None and side.high is not None:
             bounds = f" [{_percent(side.low)}, {_percent(side.high)}]"
         lines.append(
-            f"- Of two equal answers the one shown first wins {_percent(side.rate)}{bounds}."
+            f"- Of two equal answers the one shown first is expected to get {_percent(side.rate)}"
+            f"{bounds} of the preferences, half of each tie included."
         )
     for gap in ranking.gaps:
         if gap.separated:

@@ -65,6 +65,7 @@ class CollectedVote:
     seconds: float
     note: str
     at: float
+    first_at: float  # when its page was first answered: `at`, unless it replaces another
     revision: int
     position: int  # of the page in its seat
     excluded: tuple[str, ...]  # why it does not count; (): it counts
@@ -231,6 +232,7 @@ def _votes(
     for row in rows:
         by_place[row.slot, row.rater].append(row)
     standing = [_newest(group, reasons) for group in by_place.values()]
+    begun = {place: min(row.at for row in group) for place, group in by_place.items()}
     found = [
         CollectedVote(
             id=row.id,
@@ -242,6 +244,7 @@ def _votes(
             seconds=row.seconds,
             note=row.note,
             at=row.at,
+            first_at=begun[row.slot, row.rater],
             revision=row.revision,
             position=row.position,
             excluded=tuple(dict.fromkeys([*reasons.get(row.id, ()), *reasons.get(row.rater, ())])),

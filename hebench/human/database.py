@@ -110,18 +110,21 @@ class Database:
         self.close()
 
 
-def open_database(url: str, *, clock: Callable[[], float] = time.time) -> Database:
+def open_database(
+    url: str, *, clock: Callable[[], float] = time.time, new: bool = True
+) -> Database:
     """Return a database with the newest schema.
 
     url: a path or `sqlite:///path`, or `postgresql://user@host/name`. clock: seconds since 1970.
-    Raises ConfigError for another kind of URL, a file that is no database, a server that does not
-    answer or lets nothing be made, and PostgreSQL without its driver; DataError for a database
-    that a newer hebench made.
+    new: whether a file that is not there is made. Raises ConfigError for one that is not and
+    should be, another kind of URL, a file that is no database, a server that does not answer or
+    lets nothing be made, and PostgreSQL without its driver; DataError for a database that a newer
+    hebench made.
     """
     engine = _engine(url)
     queue = None
     if engine.dialect.name == "sqlite":
-        _require_sqlite(Path(str(engine.url.database)))
+        _require_sqlite(Path(str(engine.url.database)), new)
         path = Path(f"{engine.url.database}-queue")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -175,8 +178,13 @@ def _engine(url: str) -> Engine:
     return engine
 
 
-def _require_sqlite(path: Path) -> None:
+def _require_sqlite(path: Path, new: bool) -> None:
     """Raise ConfigError for a file of another kind, before anything is made beside it."""
+    if not new and not path.exists():
+        raise ConfigError(
+            f"expected a study's database, found none at {path}; publish the study, or say where "
+            "its votes are: --db"
+        )
     try:
         with path.open("rb") as file:
             start = file.read(len(_SQLITE))

@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import select
 
 from hebench.config import plain
-from hebench.errors import ConfigError, DataError
+from hebench.errors import ConfigError, DataError, one_line
 from hebench.files import finite
 from hebench.human import schema
 from hebench.human.blinding import Reveal, reveals
@@ -300,6 +300,8 @@ def backup(database: Database, path: Path) -> Path:
             with closing(sqlite3.connect(unfinished)) as target:
                 source.driver_connection.backup(target)  # type: ignore[union-attr]
             unfinished.replace(path)
+        except sqlite3.Error as error:
+            raise ConfigError(f"cannot write {path}: {one_line(error)}; choose another") from error
         finally:
             unfinished.unlink(missing_ok=True)
     return path

@@ -226,6 +226,8 @@ def _response(sample: dict[str, Any]) -> Any:
 def _checks(study: Study) -> Iterator[Check]:
     if study.checks is None:
         return
+    if not study.checks.is_file():
+        raise DataError(f"checks: expected a JSON Lines file, found none at {study.checks}")
     count = 2 if study.paired else 1
     found = dict.fromkeys(CHECK_KINDS, 0)
     for number, line in read_jsonl(study.checks):

@@ -32,7 +32,7 @@ class Power:
     votes: int  # of the plan, without repeats and checks
     questions: int
     shared: int  # questions asked of several raters
-    votes_a_pair: float  # of models; of a model where answers are judged singly
+    votes_a_pair: float  # of models, until the study stops; of a model where answers are single
     needed: dict[float, Needed]  # empty where answers are judged singly
     detectable: float | None  # smallest win rate found four times out of five; None: none is
     detectable_points: float | None  # likert: smallest difference of two models' means
@@ -58,7 +58,8 @@ def power(study: Study, material: Material) -> Power:
     uses = Counter(page.question for seat in seats for page in seat if page.kind == "main")
     votes, models = uses.total(), len(study.models)
     units = math.comb(models, 2) if study.paired else models
-    each, raters = votes / units, study.plan.raters
+    # A study that stops by its votes finds what so many can.
+    each, raters = min(votes, study.stop.votes or votes) / units, study.plan.raters
     needed = {}
     if study.paired and raters > 1:
         needed = {rate: _needed(rate, raters) for rate in _RATES}

@@ -118,7 +118,7 @@ def _too_fast(votes: Iterable[CollectedVote], quality: Quality) -> Iterable[str]
     an answer has read the page before.
     """
     seen: set[str] = set()
-    for vote in sorted(votes, key=lambda vote: vote.at):
+    for vote in sorted(votes, key=lambda vote: vote.first_at):
         characters = sum(len(text) for text in vote.task.texts)
         if vote.task.item not in seen:
             characters += len(vote.task.source)

@@ -51,7 +51,7 @@ class RankedModel:
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """How often the answer shown first is preferred between two that are equally good."""
+    """The share of preferences of the answer shown first, of two equally good; a tie is half."""
 
     rate: float
     low: float | None  # None with a single rater

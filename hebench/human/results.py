@@ -147,6 +147,8 @@ def study_results(
     ranking = ranked(counted) if study.paired else None
     likert = study.type == "likert"
     axes = _axes(study, counted, level, order) if likert else ()
+    marks = _shares(counted, marked, level, order) if study.type == "spans" else ()
+    verdicts = _shares(counted, accepted, level, order) if study.type == "review" else ()
     metric: Metric = "nominal" if study.type in ("spans", "review") else "ordinal"
     tables = {name: ratings(counted, value) for name, value in values.items()}
     paired_all = study.paired and some_excluded
@@ -168,10 +170,10 @@ def study_results(
         },
         axes=axes,
         axes_all=_axes(study, every, level, order) if likert and some_excluded else (),
-        marked=_shares(counted, marked, level, order) if study.type == "spans" else (),
-        accepted=_shares(counted, accepted, level, order) if study.type == "review" else (),
+        marked=marks,
+        accepted=verdicts,
         raters=rater_rows(found),
-        stop=_stop(found, ranking, axes),
+        stop=_stop(found, ranking, axes, (*marks, *verdicts)),
     )
 
 
@@ -216,14 +218,23 @@ def _coverage(found: Collected, order: Order) -> Coverage:
     )
 
 
-def _stop(found: Collected, ranking: Ranking | None, axes: Sequence[AxisSummary]) -> StopState:
+def _stop(
+    found: Collected,
+    ranking: Ranking | None,
+    axes: Sequence[AxisSummary],
+    shares: Sequence[ShareSummary],
+) -> StopState:
     rule = found.study.stop
     if rule.rule == "precision" and rule.half_width is not None:
         bounds = [(row.low, row.high) for row in (ranking.rows if ranking else ())]
         bounds += [(row.low, row.high) for axis in axes for row in axis.rows]
+        bounds += [(row.share.low, row.share.high) for row in shares]
         halves = [(high - low) / 2 for low, high in bounds]
-        # One that is not known yet, NaN, is as wide as can be.
-        widest = max((math.inf if math.isnan(h) else h for h in halves), default=math.inf)
+        # One that is not known yet, NaN or of a model that nobody judged, is as wide as can be.
+        missing = len(bounds) < len(found.study.models) * max(1, len(axes))
+        widest = max(
+            (math.inf if missing or math.isnan(h) else h for h in halves), default=math.inf
+        )
         words = f"widest half interval {widest:.3f}, to stop at {rule.half_width:g}"
         return StopState(reached=widest <= rule.half_width, words=words)
     done = sum(vote.kind == "main" for vote in found.votes if not {*LATE} & {*vote.excluded})

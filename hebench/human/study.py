@@ -117,7 +117,9 @@ class Stop:
 
     rule: Literal["all", "votes", "precision"] = "all"
     votes: int | None = None  # for `votes`: answered questions of the plan
-    half_width: float | None = None  # for `precision`: of every win rate's or mean's interval
+    half_width: float | None = (
+        None  # for `precision`: of the interval of every win rate, mean or share
+    )
 
     def __post_init__(self) -> None:
         """Refuse a rule without its number, or a number without its rule."""
@@ -180,6 +182,7 @@ class Study:
         _bilingual("instructions", self.instructions)
         _bilingual("consent", self.consent.text)
         _within("models", len(self.models), 2 if self.paired else 1, 200)
+        _within("seed", self.seed, 0, 2**63 - 1)
         self._check_outcomes()
         self._check_axes()
         asked = self.plan.gold + self.plan.attention

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from hebench.human.collected import CollectedVote
 from hebench.human.study import Study
 from hebench.stats.ballots import DECIDED, OUTCOMES, UNJUDGED
+from hebench.stats.davidson import TIE
 
 Value = Callable[[CollectedVote], float]  # NaN where it was not judged
 Order = Callable[[str], str | int]  # what models are sorted by where no number says more
@@ -60,6 +61,8 @@ def categories(study: Study, name: str) -> int:
     """Return how many different values an answer may have."""
     if study.type == "likert":
         return next(axis.steps for axis in study.axes if axis.name == name)
+    if name == "outcome" and TIE not in (OUTCOMES[word] for word in study.outcomes):
+        return 2
     return 2 if study.type == "spans" else 3
 
 

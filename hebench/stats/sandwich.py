@@ -37,7 +37,7 @@ def centred_inverse(matrix: Floats, groups: Groups) -> Floats:
 
 
 def clustered_covariance(score: Any, bread: Floats, labels: list[Ints]) -> tuple[Floats, bool]:
-    """Return the covariance, shape (Q, Q), and whether all clusters are alike.
+    """Return the covariance, shape (Q, Q), and whether all clusters are alike in an estimate.
 
     score: shape (n, Q), sparse. bread: inverse information, shape (Q, Q). labels: one or two
     arrays of shape (n,), numbers 0..G-1; two are combined as by Cameron, Gelbach and Miller 2011
@@ -53,10 +53,12 @@ def clustered_covariance(score: Any, bread: Floats, labels: list[Ints]) -> tuple
         values, vectors = np.linalg.eigh(meat)
         meat = (vectors * np.maximum(values, 0)) @ vectors.T
     covariance = bread @ meat @ bread
-    if np.trace(covariance) < 1e-6 * np.trace(bread):
-        # No variation between clusters would be read as certainty.
-        return covariance + bread * score.shape[0] / units, True
-    return covariance, False
+    # No variation between clusters would be read as certainty, also where it lacks in one estimate
+    # alone: in these each cluster counts as one observation.
+    alike = np.diag(covariance) < 1e-6 * np.diag(bread)
+    if not alike.any():
+        return covariance, False
+    return covariance + bread * np.outer(alike, alike) * score.shape[0] / units, True
 
 
 def _meat(score: Any, label: Ints) -> Floats:

@@ -46,7 +46,7 @@ def scores(folder: Path) -> dict[str, tuple[float, ...]]:
 
 
 def test_every_mini_task_gives_finite_scores(tiny_model: Path, tmp_path: Path) -> None:
-    manifest = evaluate(config(tiny_model, tmp_path, tasks=ALL, limit=2, batch_size=4))
+    manifest = evaluate(config(tiny_model, tmp_path, tasks=ALL, limit=2, max_tokens=64))
     run = read_run(tmp_path)
     assert set(run.tasks) == set(manifest.tasks) and len(run.tasks) == 11
     for task in run.tasks.values():

@@ -165,6 +165,7 @@ def made_collected(votes: list[dict[str, Any]], **changes: Any) -> Collected:
                 seconds=row.get("seconds", 30.0),
                 note="",
                 at=1_800_000_000.0 + number,
+                first_at=1_800_000_000.0 + number,
                 revision=1,
                 position=number,
                 excluded=row.get("excluded", ()),

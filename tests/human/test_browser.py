@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from hebench.board.build import build_site
 from hebench.human.access import invite, invites, revoke
@@ -392,6 +392,30 @@ def test_an_error_of_the_server_keeps_the_vote_and_sends_it_again(site: Served, 
     tab.evaluate("dispatchEvent(new Event('online'))")
     wait_for_votes(tab, site, 1)
     expect(tab.locator("#notice")).to_be_hidden()
+
+
+def test_a_vote_that_arrived_without_an_answer_is_taken_back_on_the_server_too(
+    site: Served, tab: Page
+) -> None:
+    def lose(route: Route) -> None:
+        route.fetch()
+        route.abort("internetdisconnected")
+
+    enter(tab, site)
+    first = slot(tab)
+    tab.route("**/vote", lose, times=1)
+    tab.keyboard.press("Digit1")
+    expect(tab.locator("#notice")).to_contain_text("הצבעה אחת ממתינה")
+    wait_for_votes(tab, site, 1)
+    tab.keyboard.press("KeyZ")
+    expect(tab.locator("[data-slot]")).to_have_attribute("data-slot", first)
+    expect(tab.locator("#notice")).to_be_hidden()
+    tab.evaluate("dispatchEvent(new Event('online'))")
+    wait_for_votes(tab, site, 0)
+    tab.keyboard.press("Digit2")
+    (found,) = wait_for_votes(tab, site, 1)
+    assert found.shown_answer["outcome"] == "second"
+    assert slot(tab) != first
 
 
 @pytest.mark.parametrize("status", [429, 500])

@@ -100,6 +100,7 @@ def test_check_names_what_is_too_short_to_be_masked(
         (["invite", "name", "--db", "x.sqlite", "--role", "king"], "expected rater"),
         (["export", "name", "--db", "x.sqlite", "--what", "all", "--out", "y"], "expected raw"),
         (["status", "name", "--db", "mysql://there/x"], "postgresql"),
+        (["backup", "name", "--db", "mistyped.sqlite", "--out", "y"], "found none at mistyped"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
@@ -114,6 +115,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert code == 2
     assert expected in problem
     assert problem.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_status_hides_models_until_the_end_and_keeps_why_it_named_them(

@@ -332,6 +332,8 @@ def test_a_backup_made_during_use_opens_as_a_study(
     for taken in (target, Path(str(database.engine.url.database))):
         with pytest.raises(ConfigError, match="is there already"):
             backup(database, taken)
+    with pytest.raises(ConfigError, match="cannot write /proc/b.sqlite"):
+        backup(database, Path("/proc/b.sqlite"))
     assert study_state(database, STUDY).answered == 2, "the votes since the copy are there"
     with sqlite3.connect(target) as plain:
         assert plain.execute("PRAGMA integrity_check").fetchone() == ("ok",)

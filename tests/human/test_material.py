@@ -135,6 +135,12 @@ def test_a_check_that_cannot_be_answered_is_refused(
         read_material(study_of(tmp_path, [row("a", "x")], [row("a", "y")], checks=path))
 
 
+def test_a_file_of_checks_that_is_not_there_is_named(tmp_path: Path) -> None:
+    study = study_of(tmp_path, [row("a", "x")], [row("a", "y")], checks=tmp_path / "cheks.jsonl")
+    with pytest.raises(DataError, match="checks: expected a JSON Lines file, found none"):
+        read_material(study)
+
+
 def test_too_few_checks_for_the_plan_are_refused(tmp_path: Path) -> None:
     good = {"kind": "gold", "source": "", "answers": ["א", "ב"], "expected": {"outcome": "first"}}
     path = lines(tmp_path / "checks.jsonl", [good])

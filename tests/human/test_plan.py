@@ -1,6 +1,7 @@
 """The plan: balance and quotas as properties, power by a worked example."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from hebench.human.plan import Planned, plan_seats
 from hebench.human.power import power
-from hebench.human.study import Plan
+from hebench.human.study import Plan, Stop
 from hebench.stats.vote_plan import needed_votes
 from tests.human.made_study import made_material, made_study
 
@@ -145,6 +146,9 @@ def test_the_power_plan_counts_what_is_planned_and_what_it_finds() -> None:
     beyond = needed_votes(found.detectable - 0.001, tie_share=0.2, raters=30).votes
     assert within is not None and within <= 400
     assert beyond is None or beyond > 400
+    stopped = power(replace(study, stop=Stop(rule="votes", votes=300)), made_material(500))
+    assert (stopped.votes, stopped.votes_a_pair, stopped.short_by) == (1200, 100, 0)
+    assert stopped.detectable is None or stopped.detectable > found.detectable
 
 
 def test_a_plan_larger_than_its_items_says_how_short_it_is() -> None:

@@ -1,5 +1,6 @@
 """Exclusions: by rule and by hand, counted, reversible, on both engines."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -89,6 +90,16 @@ def test_reading_time_depends_on_length_and_on_whether_the_source_is_new() -> No
     assert reasons(votes) == [("r", "too_fast", "9.9 s")]  # 604 characters at 60 a second
     again = [page("r", 0, texts=texts), page("r", 0, texts=texts, kind="repeat", seconds=10.0)]
     assert reasons(again) == []  # 600: the source was read before
+
+
+def test_a_source_was_read_before_although_the_first_vote_on_it_was_corrected_since() -> None:
+    texts = ("א" * 300, "ב" * 300)
+    first, second = made_collected(
+        [page("r", 0, texts=texts), page("r", 0, texts=texts, kind="repeat", seconds=10.0)]
+    ).votes
+    corrected = replace(first, at=second.at + 60, revision=2)
+    found = replace(made_collected([]), votes=(corrected, second))
+    assert grounds(found) == ()
 
 
 def test_a_rater_who_is_mostly_too_fast_is_excluded_as_such() -> None:

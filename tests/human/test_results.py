@@ -1,8 +1,11 @@
 """Numbers of a study: worked examples, properties, agreement with the board's own reading."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 from hebench.human.collected import Collected
 from hebench.human.ranking import rank
 from hebench.human.results import study_results
-from hebench.human.study import OUTCOMES, Stop
+from hebench.human.study import OUTCOMES, Source, Stop
 from hebench.stats.agreement import NO_PAIRS, NO_RATINGS, NO_VARIATION
 from tests.human.made_study import made_collected, simulated
 
@@ -113,7 +116,9 @@ def test_raters_who_each_balance_out_rank_nobody() -> None:
     votes = [pair("i", "r", "first"), pair("j", "r", "second"), pair("k", "s", "tie")]
     found = rank(made_collected(votes).votes)
     assert found is not None
-    assert [(one.rank_low, one.rank_high, one.p_best) for one in found.rows] == [(1, 2, None)] * 2
+    assert [(one.rank_low, one.rank_high) for one in found.rows] == [(1, 2)] * 2
+    assert all(one.low < 0.3 and one.high > 0.7 for one in found.rows)
+    assert "raters_alike" in found.notes
 
 
 def test_a_habit_of_the_first_side_is_a_side_effect_and_no_strength() -> None:
@@ -127,6 +132,18 @@ def test_a_habit_of_the_first_side_is_a_side_effect_and_no_strength() -> None:
     assert results.ranking.side.rate > 0.9
     assert results.ranking.rows[0].win_rate == pytest.approx(0.5, abs=0.01)
     assert all(rater.first_share == 1.0 for rater in results.raters)
+
+
+def test_chance_agreement_is_of_the_answers_that_were_offered() -> None:
+    coins = np.random.default_rng(0).integers(0, 2, (400, 2))
+    votes = [
+        pair(f"i-{n}", rater, ("first", "second")[coin])
+        for n, both in enumerate(coins)
+        for rater, coin in zip("rs", both, strict=True)
+    ]
+    forced = study_results(made_collected(votes, outcomes=("first", "second")))
+    assert forced.agreement_ac1["outcome"].value == pytest.approx(0, abs=0.1)
+    assert (study_results(made_collected(votes)).agreement_ac1["outcome"].value or 0) > 0.25
 
 
 @pytest.mark.parametrize(
@@ -232,7 +249,27 @@ def test_coverage_counts_questions_and_pairs() -> None:
 )
 def test_the_declared_rule_says_when_to_stop(stop: Stop, reached: bool) -> None:
     votes = [pair(f"i-{n}", f"r-{n % 4}", ("first", "second")[n % 2]) for n in range(8)]
-    assert study_results(made_collected(votes, stop=stop)).stop.reached is reached
+    found = made_collected(votes, stop=stop)
+    models = {name: Source(answers=Path("x")) for name in ("aleph", "bet")}
+    found = replace(found, study=replace(found.study, models=models))
+    assert study_results(found).stop.reached is reached
+
+
+def test_precision_counts_models_without_a_vote_and_shares() -> None:
+    votes = [pair(f"i-{n}", f"r-{n % 4}", ("first", "second")[n % 2]) for n in range(8)]
+    stop = Stop(rule="precision", half_width=0.6)
+    found = study_results(made_collected(votes, stop=stop))  # of three models
+    assert (found.stop.reached, found.stop.words.split(",")[0]) == (
+        False,
+        "widest half interval inf",
+    )
+    spans = [
+        {"item": f"i-{n}", "rater": f"r-{n % 4}", "models": (model,), "answer": {"spans": []}}
+        for n in range(8)
+        for model in ("aleph", "bet", "gimel")
+    ]
+    judged = made_collected(spans, type="spans", stop=stop)
+    assert study_results(judged).stop.reached
 
 
 def test_precision_is_not_reached_while_a_model_was_not_judged() -> None:

@@ -74,6 +74,7 @@ def test_a_study_survives_being_stored_as_json() -> None:
         ({"stop": {"rule": "votes", "votes": 0}}, "expected a positive number"),
         ({"quality": {"gold_share": 2}}, "gold_share: expected 0 to 1"),
         ({"seed": "seven"}, "seed: expected int"),
+        ({"seed": -3}, "seed: expected 0 to"),
     ],
 )
 def test_a_contradiction_is_refused_with_its_place(

@@ -252,7 +252,7 @@ def test_any_few_votes_have_a_fit_whose_win_rates_lie_in_their_intervals(
 def test_disconnected_models_are_told_and_compared_only_within_their_group() -> None:
     found = fit([0, 1, 2, 3] * 2, [1, 0, 3, 2] * 2, [0, 0, 0, 0, 1, 1, 1, 1], "abbaabab", models=5)
     assert found.components == ((0, 1), (2, 3), (4,))
-    assert set(found.notes) == {"disconnected", "no_ties"}
+    assert set(found.notes) == {"disconnected", "no_ties", "raters_alike"}  # of each group's raters
     assert math.isinf(found.difference_variances[0, 2])
     assert math.isfinite(found.difference_variances[0, 1])
     assert math.isnan(found.win_rates[4])
@@ -447,8 +447,10 @@ def test_few_raters_of_different_tastes_can_not_be_made_up_for() -> None:
         needed_votes(0.9, tie_share=0.5, raters=10)
 
 
-def test_raters_who_balance_out_leave_every_rank_possible() -> None:
+def test_raters_who_balance_out_have_a_wide_interval() -> None:
     # Each rater's votes sum to nothing, so their variance is 0: that is no certainty.
     outcomes = [OUTCOMES[word] for word in ("first", "second", "tie")]
     found = fit([0, 0, 0], [1, 1, 1], outcomes, list("rrs"), models=2)
-    assert ranks_of(found, (0, 1)) == ([1, 1], [2, 2], [None, None])
+    low, high, best = ranks_of(found, (0, 1))
+    assert (low, high) == ([1, 1], [2, 2]) and best == pytest.approx([0.5, 0.5], abs=0.1)
+    assert (found.win_rates_low < 0.1).all() and (found.win_rates_high > 0.9).all()

@@ -309,6 +309,7 @@ def test_a_trial_takes_bf16_where_its_best_time_is_clearly_the_better_one(
     clock = products_that_take(x * best for best in (fp32, bf16) for x in (9, 7, 1, 8, 8, 8))
     monkeypatch.setattr(device, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     monkeypatch.setattr(device, "bf16_speed", device.bf16_speed.__wrapped__)
+    monkeypatch.setattr(device, "_TRIAL", 8)
     assert device._multiplies_faster_in_bf16() is faster
     assert next(clock, None) is None
 
@@ -316,6 +317,7 @@ def test_a_trial_takes_bf16_where_its_best_time_is_clearly_the_better_one(
 def test_a_trial_is_short_where_bf16_is_slow_by_far(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = products_that_take([3, 1, 2, 2, 2, 2, 50])
     monkeypatch.setattr(device, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr(device, "_TRIAL", 8)
     assert device.bf16_speed.__wrapped__() == 1 / 50
     assert next(clock, None) is None
 

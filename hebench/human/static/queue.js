@@ -43,7 +43,8 @@ export function openQueue(name, token, changed) {
   const prefix = prefixOf(name);
   let state = "idle", running = null, timer = 0, wait = FIRST_WAIT;
 
-  const waiting = () => entriesOf(name).filter((entry) => !entry.refused);
+  const unsent = () => entriesOf(name).filter((entry) => !entry.refused);
+  const waiting = () => unsent().filter((entry) => !entry.undo);
   const keep = (entry) => localStorage.setItem(prefix + entry.id, JSON.stringify(entry));
   const drop = (id) => localStorage.removeItem(prefix + id);
   const tell = (next, receipt) => {
@@ -54,22 +55,29 @@ export function openQueue(name, token, changed) {
 
   async function sendAll() {
     clearTimeout(timer);
-    for (let entry; (entry = waiting()[0]);) {
+    for (let entry; (entry = unsent()[0]);) {
       tell("sending");
       let answer, receipt, unknown;
+      const undoing = entry.undo && entry.acknowledged;
+      // Without a connection it cannot arrive; with one it may have, also if no answer comes.
+      if (!entry.tried && navigator.onLine) keep((entry = { ...entry, tried: true }));
       try { // an answer may break off as a request may, or be another server's on the way
-        answer = await post("/vote", entry.body, token);
+        answer = await (undoing
+          ? post("/undo", { id: entry.undo }, token)
+          : post("/vote", entry.body, token));
         receipt = answer.ok && (await answer.json());
         unknown = await needsLink(answer);
       } catch {
         return again("offline");
       }
       if (answer.ok) {
-        drop(entry.id);
+        if (entry.undo && !undoing) keep({ ...entry, acknowledged: true });
+        else drop(entry.id);
         wait = FIRST_WAIT;
-        tell("sending", receipt);
+        tell("sending", entry.undo ? undefined : receipt);
       } else if (answer.status >= 500 || NOT_NOW.includes(answer.status)) return again("busy");
       else if (unknown) return tell("signed_out");
+      else if (entry.undo && !undoing) drop(entry.id); // refused: there is nothing to take back
       else keep({ ...entry, refused: answer.status });
     }
     tell("idle");
@@ -100,11 +108,13 @@ export function openQueue(name, token, changed) {
     add(entry) {
       keep({ ...entry, at: Date.now() });
     },
-    // The latest vote that is still here, taken back; nothing if all are sent.
+    // The latest vote that is still here, taken back; nothing if all are sent. One that the server
+    // may have without its answer having come back goes there again, and its taking back after it.
     async takeBack() {
       while (running) await running;
       const last = waiting().at(-1);
-      if (last) drop(last.id);
+      if (last?.tried) keep({ ...last, undo: uuid() });
+      else if (last) drop(last.id);
       tell(state);
       return last;
     },
