@@ -118,7 +118,8 @@ def normalise(text: str, profile: Profile) -> str:
         text = text.lower().translate(_ASCII_PUNCTUATION)
         return " ".join(_ENGLISH_ARTICLES.sub(" ", text).split())
     if profile == "hebrew":
-        text = _INVISIBLE.sub("", strip_bidi_controls(unicodedata.normalize("NFKC", text)))
+        text = unicodedata.normalize("NFKC", limit_marks(text))
+        text = _INVISIBLE.sub("", strip_bidi_controls(text))
         text = _DASHES.sub(" ", text)
         text = _MARKS.sub("", text)
         text = _QUOTES.sub("", text).translate(_FINAL_LETTERS).casefold()

@@ -18,7 +18,7 @@ should no longer count stays where it is and gets a `Tombstone` beside it.
 """
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,8 @@ class RunManifest:
     requests_reused: int  # answered by an interrupted run of the same command
     requests_truncated: int  # prompt longer than the model's context: its beginning was cut
     requests_failed: int  # the model returned no number
+    # task -> hash of its few-shot documents and of the code that it is made of; None: not known
+    source_sha256: dict[str, str] | None = None
 
     def write(self, folder: Path) -> None:
         """Write `run.json`; call this last, since it marks the folder as complete."""
@@ -82,6 +84,7 @@ class RunManifest:
         """Return the manifest of a run folder, or None where there is none.
 
         Raises DataError if it is not JSON, of another schema, or has other keys or another model.
+        A key that has come since may be missing.
         """
         path = folder / MANIFEST_NAME
         if not path.is_file():
@@ -99,9 +102,10 @@ class RunManifest:
                 "use the hebench that wrote it"
             )
         expected, found = {field.name for field in fields(cls)}, set(content)
-        if expected != found:
+        needed = {field.name for field in fields(cls) if field.default is MISSING}
+        if not needed <= found <= expected:
             raise DataError(
-                f"{path}: keys missing: {sorted(expected - found)}, unknown: "
+                f"{path}: keys missing: {sorted(needed - found)}, unknown: "
                 f"{sorted(found - expected)}; run the evaluation anew"
             )
         try:

@@ -13,7 +13,7 @@ JSON = {"Content-Type": "application/json"}
 HALF_STATUS = 299  # stands for a good status whose content ends before its announced length
 
 
-def completion(text: str | None, *, model: str, finish: str = "stop") -> Reply:
+def completion(text: Any, *, model: str, finish: str = "stop") -> Reply:
     """What a well-behaved server says."""
     message = {"role": "assistant", "content": text}
     body = {

@@ -59,8 +59,12 @@ def read_breakdown(folder: Path, task: str, field: str) -> dict[str, TaskScores]
     path = samples_path(newest_results(folder), task)
     values = [_doc(sample).get(field) for _, sample in read_jsonl(path)]
     if not all(isinstance(value, str | int) for value in values):
-        known = [key for key, value in _doc(next(read_jsonl(path))[1]).items() if value is not None]
-        raise DataError(f"{task}: documents have no field {field}; they have {', '.join(known)}")
+        first = _doc(next(read_jsonl(path))[1])
+        known = [key for key, value in first.items() if isinstance(value, str | int)]
+        raise DataError(
+            f"{task}: expected a text or a number as {field} of every document; of the first, "
+            f"{', '.join(known)} are such"
+        )
     scores = whole[task]
     parts: dict[str, list[int]] = {}
     for place, value in enumerate(values):

@@ -95,11 +95,12 @@ def breakdown(
 ) -> None:
     """Split a task's score by a field of its items: grammar by phenomenon, NLI by genre."""
     from hebench.board.read import read_breakdown
+    from hebench.board.show import shown
     from hebench.board.summary import interval_of
 
     for value, scores in read_breakdown(run, task, by).items():
         interval = interval_of(scores)
-        print(f"{value:32}{interval.text():>24}  n={interval.n}")
+        print(f"{shown(value):32}{interval.text():>24}  n={interval.n}")
 
 
 def demo(
@@ -154,6 +155,7 @@ def judge(
     concurrency: Annotated[int, typer.Option(help="Requests at a time.")] = 4,
 ) -> None:
     """Let a model behind a server judge summaries; its scores are never mixed with others."""
+    from hebench.board.show import shown
     from hebench.harness.judge import JudgeConfig, judge_run
 
     found = judge_run(
@@ -168,14 +170,14 @@ def judge(
             concurrency=concurrency,
         )
     )
-    served = ", ".join(found.served) or found.judge
+    served = shown(", ".join(found.served) or found.judge)
     print(f"{found.task}: {found.n} items, judged by {served}, {found.unparseable} not parsed")
     for name, interval in (found.axes or {}).items():
         print(f"{name:16}{interval.text()}")
     for name, interval in (found.reference or {}).items():
         print(f"{'reference ' + name:24}{interval.text()}")
     if found.pair:
-        first, second = found.runs
+        first, second = map(shown, found.runs)
         print(f"{first}: {found.pair.wins[0]} wins; {second}: {found.pair.wins[1]} wins")
         print(f"{found.pair.ties} ties, {found.pair.inconsistent} of them by order of sides")
         print(f"score of {first}: {found.pair.score.text()} n={found.pair.score.n}")

@@ -141,7 +141,9 @@ class AnswerLog(CacheHook):  # type: ignore[misc]
 
     def _read(self, path: Path, settings: dict[str, Any], *, mend: bool) -> None:
         records = _records(path, mend=mend)
-        if not records:
+        if len(records) < 2:  # no answers: a start that failed binds nobody to its settings
+            if mend:
+                os.truncate(path, 0)
             return
         found = records[0].get("settings", {})
         for key, value in settings.items():

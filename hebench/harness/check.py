@@ -26,6 +26,7 @@ from hebench.harness.tasks import (
     build_requests,
     load_tasks,
     quiet,
+    require_names,
     tasks_folder,
     upstream_folders,
 )
@@ -57,14 +58,18 @@ def check_tasks(folder: Path) -> list[Problem]:
     if not folder.is_dir():
         raise TaskError(f"expected a folder of task files, found nothing at {folder}")
     problems: list[Problem] = []
+    unnamed = False
     configs: dict[Path, dict[str, Any]] = {}
     for path in sorted(folder.rglob("*.yaml")):
         try:
-            configs[path] = load_yaml(path, resolve_func=True)
+            config = load_yaml(path, resolve_func=True)
+            require_names(config)
+            configs[path] = config
             for read in (path, *_included(path)):
                 require_single_keys(read)
         except Exception as error:  # noqa: BLE001 - whatever a file makes YAML raise is the finding
             problems.append(Problem(path, f"cannot be loaded: {one_line(error)}"))
+            unnamed |= isinstance(error, TaskError)
     owners: dict[str, Path] = {}
     for path, config in configs.items():
         name = config.get("group") or config.get("task")
@@ -82,6 +87,8 @@ def check_tasks(folder: Path) -> list[Problem]:
             problems += [Problem(path, message) for message in _faults(config)]
         except (TypeError, AttributeError, ValueError) as error:
             problems.append(Problem(path, f"a value of the wrong kind: {one_line(error)}"))
+    if unnamed:  # lm-eval cannot list the names of such a folder
+        return problems
     members = {path: list(_members(config)) for path, config in configs.items()}
     known = _known_names(folder, {name for names in members.values() for name in names})
     for path, names in members.items():

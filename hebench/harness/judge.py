@@ -6,9 +6,10 @@
         --judge Qwen/Qwen3-32B --base-url http://localhost:8000/v1
 
 One folder gets scores from 1 to 10 on four axes (`judge_<task>.json`); of two, each item's better
-summary is chosen, asked twice with sides swapped (`judge_<task>_vs_<other>.json`). Both go to the
-first folder, written last. Every reply is kept in `judge_<task>.jsonl` as it comes and is not
-asked again, so an interrupted or repeated command pays only for what is missing.
+summary is chosen, asked twice with sides swapped (`judge_<task>_vs_<other>.json`, and `…-2.json`
+where another run's folder has the same name). Both go to the first folder, written last. Every
+reply is kept in `judge_<task>.jsonl` as it comes and is not asked again, so an interrupted or
+repeated command pays only for what is missing.
 
     {"axes": {"relevance": {"mean": 0.73, "low": 0.66, "high": 0.8, "n": 32, ...}, ...}, ...}
 
@@ -27,6 +28,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from tqdm import tqdm
 
 from hebench.errors import ConfigError, DataError, HebenchError, one_line
 from hebench.files import encodable, finite, read_jsonl, sha256_of_json, write_atomically
+from hebench.harness.completions import connect, content_of, served_name
 from hebench.metrics.extract import strip_thinking
 from hebench.metrics.judge import (
     AXES,
@@ -189,7 +192,7 @@ def judge_run(config: JudgeConfig) -> JudgeSummary:
         **(_score_fields if len(runs) == 1 else _pair_fields)(runs[0], verdicts),
     )
     write_atomically(
-        _summary_file(config),
+        _summary_file(config, summary),
         json.dumps(finite(asdict(summary)), ensure_ascii=False, indent=2, allow_nan=False) + "\n",
     )
     return summary
@@ -347,12 +350,7 @@ def _client(config: JudgeConfig) -> Iterator[Callable[[str], Record]]:
         )
 
     limit = {} if config.max_tokens is None else {"max_tokens": config.max_tokens}
-    with openai.OpenAI(
-        base_url=config.base_url,
-        api_key=os.environ.get("OPENAI_API_KEY") or "none",
-        max_retries=_RETRIES,
-        timeout=_TIMEOUT_SECONDS,
-    ) as client:
+    with connect(config.base_url, retries=_RETRIES, timeout=_TIMEOUT_SECONDS) as client:
 
         def ask(prompt: str) -> Record:
             try:
@@ -364,19 +362,17 @@ def _client(config: JudgeConfig) -> Iterator[Callable[[str], Record]]:
                 )
             except openai.APIStatusError as error:
                 raise failure(f"status {error.status_code}: {one_line(error)}") from error
-            except (openai.OpenAIError, ValueError) as error:  # no connection, or no JSON
-                raise failure(one_line(error)) from error
-            # The client does not check what it was sent: any field may be of any type.
-            choices = getattr(reply, "choices", None)
-            choice = choices[0] if isinstance(choices, list) and choices else None
-            message = getattr(choice, "message", None)
-            if message is None or not hasattr(message, "content"):
-                raise failure(f"no chat completion came, but {str(reply)[:80]!r}")
+            except (openai.OpenAIError, ValueError, RecursionError) as error:
+                raise failure(one_line(error)) from error  # no connection, or no JSON
+            try:
+                content = content_of(reply)
+            except ValueError as error:
+                raise failure(str(error)) from error
             return {
-                "served": encodable(_public(str(getattr(reply, "model", "unknown"))))[:200],
+                "served": _public(served_name(reply)),
                 # A reply that the server withheld is empty, so it cannot be read and is counted.
-                "reply": encodable(str(message.content or ""))[-_LONGEST_REPLY:],
-                "truncated": getattr(choice, "finish_reason", None) == "length",
+                "reply": encodable(content or "")[-_LONGEST_REPLY:],
+                "truncated": getattr(reply.choices[0], "finish_reason", None) == "length",
                 "max_tokens": config.max_tokens,
             }
 
@@ -495,9 +491,23 @@ def _aligned(one: Sequence[_Item], other: Sequence[_Item], paths: Sequence[Path]
     return same
 
 
-def _summary_file(config: JudgeConfig) -> Path:
-    other = f"_vs_{config.runs[1].resolve().name}" if len(config.runs) == 2 else ""
-    return config.runs[0] / f"judge_{config.task}{other}.json"
+def _summary_file(config: JudgeConfig, summary: JudgeSummary) -> Path:
+    """Return where a summary goes; one of other samples whose folder has this name, too, stays."""
+    if len(config.runs) == 1:
+        return config.runs[0] / f"judge_{config.task}.json"
+    start = f"judge_{config.task}_vs_{config.runs[1].resolve().name}"
+    names = chain([start], (f"{start}-{number}" for number in count(2)))
+    paths = (config.runs[0] / f"{name}.json" for name in names)
+    return next(path for path in paths if not path.exists() or _is_of(path, summary))
+
+
+def _is_of(path: Path, summary: JudgeSummary) -> bool:
+    """Return whether a file holds an earlier summary of the same samples."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return [found["runs"], found["samples"]] == [list(summary.runs), list(summary.samples)]
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _public(model: str) -> str:

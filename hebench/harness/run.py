@@ -32,7 +32,7 @@ from hebench.harness.models import (
     settings_sha256,
 )
 from hebench.harness.served import ServedModel
-from hebench.harness.tasks import fingerprint, load_tasks, quiet
+from hebench.harness.tasks import fingerprint, load_tasks, quiet, source_sha256
 from hebench.metrics import text
 from hebench.processes import leave_gloo_at_exit, rank
 from hebench.records import MANIFEST_NAME, MANIFEST_SCHEMA, Model, RunManifest
@@ -91,6 +91,8 @@ class EvalConfig:
             if value is not None and value < 1:
                 option = name.replace("_", "-")
                 raise ConfigError(f"--{option}: expected at least 1, found {value}")
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"--seed: expected 0 to {2**32 - 1}, found {self.seed}")
         if self.dtype not in DTYPES:
             raise ConfigError(f"--dtype: expected {', '.join(DTYPES)}, found {self.dtype!r}")
         if self.track not in TRACKS:
@@ -127,12 +129,14 @@ def evaluate(config: EvalConfig) -> RunManifest:
     versions = {name: str(task.VERSION) for name, task in loaded["tasks"].items()}
     fingerprints = {name: fingerprint(task) for name, task in loaded["tasks"].items()}
     data = {name: sha256_of_json(list(task.eval_docs)) for name, task in loaded["tasks"].items()}
+    source = {name: source_sha256(task) for name, task in loaded["tasks"].items()}
     settings = _settings(config, identity)
     earlier = RunManifest.read(config.out)
     if (
         earlier
         and settings_of(config.out / ANSWERS_NAME) == settings
         and _is_same(earlier, identity, config, fingerprints, data)
+        and earlier.source_sha256 == source
     ):
         return earlier
 
@@ -178,6 +182,7 @@ def evaluate(config: EvalConfig) -> RunManifest:
         requests_reused=counts["reused"],
         requests_truncated=counts["truncated"],
         requests_failed=counts["failed"],
+        source_sha256=source,
     )
     manifest.write(config.out)
     _wait_for_all(lm)

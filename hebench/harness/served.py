@@ -11,7 +11,6 @@ tasks with free answers run.
 """
 
 import json
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
@@ -21,6 +20,7 @@ from lm_eval.models.utils import normalize_gen_kwargs
 
 from hebench.errors import ConfigError, HebenchError, TaskError, one_line
 from hebench.files import encodable
+from hebench.harness.completions import connect, content_of, served_name
 
 _RETRIES = 5
 _TIMEOUT_SECONDS = 300
@@ -40,12 +40,7 @@ class ServedModel(LM):  # type: ignore[misc]
                 "--backend openai needs the openai package; install hebench[served]"
             ) from error
         self._openai = openai
-        self._client = openai.OpenAI(
-            base_url=base_url,
-            api_key=os.environ.get("OPENAI_API_KEY") or "none",
-            max_retries=_RETRIES,
-            timeout=_TIMEOUT_SECONDS,
-        )
+        self._client = connect(base_url, retries=_RETRIES, timeout=_TIMEOUT_SECONDS)
         self._model, self._base_url = model, base_url
         self._concurrency, self._seed = concurrency, seed
         self._recording = threading.Lock()
@@ -105,15 +100,15 @@ class ServedModel(LM):  # type: ignore[misc]
             )
         except self._openai.APIStatusError as error:
             raise self._failure(f"status {error.status_code}: {one_line(error)}") from error
-        except (self._openai.OpenAIError, ValueError) as error:
+        except (self._openai.OpenAIError, ValueError, RecursionError) as error:
             raise self._failure(one_line(error)) from error  # no connection, or no JSON
-        choices = getattr(reply, "choices", None)
-        if not isinstance(choices, list) or not choices or not _message_of(choices[0]):
-            raise self._failure(f"no chat completion came, but {str(reply)[:80]!r}")
+        try:
+            content = content_of(reply)
+        except ValueError as error:
+            raise self._failure(str(error)) from error
         # A local server may answer under a path of its machine, which is nobody's business.
-        served = encodable(str(getattr(reply, "model", "unknown")).rsplit("/", maxsplit=1)[-1])
-        content = _message_of(choices[0]).content
-        text = None if content is None else encodable(str(content))
+        served = served_name(reply).rsplit("/", maxsplit=1)[-1]
+        text = None if content is None else encodable(content)
         with self._recording:
             self.cache_hook.add_partial(
                 "generate_until", (messages, settings), {"text": text, "served": served}
@@ -125,8 +120,3 @@ class ServedModel(LM):  # type: ignore[misc]
             f"the server at {self._base_url} failed after {_RETRIES} retries: {reason[:300]}; "
             "answers so far are kept, the same command goes on when it is back"
         )
-
-
-def _message_of(choice: Any) -> Any:
-    """Return a choice's message, or None where the server sent something else."""
-    return getattr(choice, "message", None)

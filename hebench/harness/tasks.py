@@ -7,6 +7,7 @@
 import contextlib
 import difflib
 import functools
+import inspect
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from lm_eval.utils import hash_string
 
 from hebench.errors import DataError, HebenchError, TaskError, one_line
-from hebench.files import packaged_folder, sha256_of_json
+from hebench.files import packaged_folder, sha256_of, sha256_of_json
 
 # Where the installed lm-eval keeps its own Hebrew tasks, which `hebench_extended` names. Reading
 # these folders takes a moment; its whole index of 14,000 files takes 15 seconds.
@@ -97,7 +98,7 @@ def _task_manager(
             raise TaskError(f"expected a folder of task files, found nothing at {folder}")
         for path in sorted(folder.rglob("*.yaml")):
             try:
-                load_yaml(path, resolve_func=False)
+                require_names(load_yaml(path, resolve_func=False))
             except Exception as error:
                 raise TaskError(
                     f"{path} cannot be loaded: {one_line(error)}; mend or remove it "
@@ -111,6 +112,13 @@ def _task_manager(
         include_defaults=False,
         metadata=metadata,
     )
+
+
+def require_names(config: dict[str, Any]) -> None:
+    """Raise TaskError for a task or group named by what is no text: lm-eval sorts the names."""
+    for key in ("task", "group"):
+        if not isinstance(value := config.get(key, ""), str | list | dict):
+            raise TaskError(f"{key}: expected a name, found {value!r}")
 
 
 def load_tasks(
@@ -167,6 +175,29 @@ def fingerprint(task: Any) -> str:
     config = task.dump_config()
     config.get("metadata", {}).pop("config_source", None)  # a path of this machine
     return sha256_of_json(config)
+
+
+def source_sha256(task: Any) -> str:
+    """Return a hash of what `fingerprint` does not see: few-shot documents, code behind functions.
+
+    The code is the files of the task's own functions and the scorers that those call.
+    """
+    config = task.config.to_dict(keep_callable=True)
+    functions = (inspect.unwrap(one) for one in _values(config) if callable(one))
+    own = {inspect.getsourcefile(one) for one in functions if hasattr(one, "__code__")}
+    package = Path(__file__).parent.parent
+    paths = {*map(Path, filter(None, own)), *package.glob("metrics/*.py"), package / "hebrew.py"}
+    shots = list(task.fewshot_docs()) if task.config.num_fewshot else []
+    return sha256_of_json([shots, sorted(sha256_of(path) for path in paths)])
+
+
+def _values(config: Any) -> Iterator[Any]:
+    """Yield what mappings and lists within each other hold."""
+    if isinstance(config, dict | list | tuple):
+        for value in config.values() if isinstance(config, dict) else config:
+            yield from _values(value)
+    else:
+        yield config
 
 
 @contextlib.contextmanager

@@ -4,12 +4,12 @@
     >>> found.letters, found.letters_right, found.words_right
     (4, 3, 0)
 
-The letters must survive: a word whose letters changed is wrong throughout, and a text with
-another number of words is wrong altogether. What is compared is, for each Hebrew letter, three
-decisions: its vowel, its dagesh (or mappiq, or the dot of shuruk), its shin or sin dot. Styles
-of pointing differ where readers do not care: a shva may be written or not, a dagesh in a letter
-whose sound it does not change, too. Accuracy is given with and without these. Any shva counts as
-such: a silent one and a sounded one are the same mark.
+The letters must survive: a word whose letters or punctuation changed is wrong throughout, and a
+text with another number of words is wrong altogether. What is compared is, for each Hebrew letter,
+three decisions: its vowel, its dagesh (or mappiq, or the dot of shuruk), its shin or sin dot.
+Styles of pointing differ where readers do not care: a shva may be written or not, a dagesh in a
+letter whose sound it does not change, too. Accuracy is given with and without these. Any shva
+counts as such: a silent one and a sounded one are the same mark.
 
 The decisions follow Gershuni and Pinter 2022 (Nakdimon, NAACL Findings): DEC, CHA, WOR.
 """
@@ -19,7 +19,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
-from hebench.hebrew import strip_marks
+from hebench.hebrew import limit_marks, strip_marks
 
 DAGESH = "\u05bc"
 SHVA = "\u05b0"
@@ -95,7 +95,7 @@ def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, float]
 
 def _normal(text: str) -> str:
     """Return `text` with one order and one spelling of marks."""
-    return unicodedata.normalize("NFC", text).translate(_SPELLINGS)
+    return unicodedata.normalize("NFC", limit_marks(text)).translate(_SPELLINGS)
 
 
 def _letters(word: str) -> list[tuple[str, str]]:

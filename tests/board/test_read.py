@@ -143,7 +143,9 @@ def test_a_score_is_split_by_a_field_of_the_items(tmp_path: Path) -> None:
     assert len(parts) == 21
     assert sum(len(part.scores) for part in parts.values()) == len(whole.scores)
     assert sum(sum(part.scores) for part in parts.values()) == sum(whole.scores)
-    with pytest.raises(DataError, match="have no field genre; they have id, cluster"):
+    with pytest.raises(
+        DataError, match="expected a text or a number as genre of every document; of the first, id"
+    ):
         read_breakdown(out, task, "genre")
     with pytest.raises(DataError, match="found no hebench_mini_qa"):
         read_breakdown(out, "hebench_mini_qa", "id")

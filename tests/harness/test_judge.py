@@ -306,6 +306,14 @@ def test_two_runs_side_by_side(run: Path, tmp_path: Path) -> None:
     assert summary.unasked == 1 and summary.runs == ("he-1", "he-2")
     assert summary.prompt_sha256 == prompt_sha256("preference", "he")
     assert summary_of(run, f"judge_{TASK}_vs_he-2.json")["pair"]["wins"] == [1, 1]
+    (tmp_path / "elsewhere").mkdir()
+    namesake = write_run(
+        tmp_path / "elsewhere" / "he-2", lines, stamp=STAMP.replace("2026", "2027")
+    )
+    with server(answer) as (url, _):
+        judge_run(config(url, run, namesake))
+    assert summary_of(run, f"judge_{TASK}_vs_he-2-2.json")["samples"] != list(summary.samples)
+    assert summary_of(run, f"judge_{TASK}_vs_he-2.json")["samples"] == list(summary.samples)
     assert not list(other.glob("judge_*"))
 
 

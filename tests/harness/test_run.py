@@ -290,6 +290,7 @@ def test_a_folder_that_is_not_a_model_is_one_line(tiny_model: Path, tmp_path: Pa
         ({"limit": 0}, "at least 1 item"),
         ({"batch_size": 0}, "at least 1"),
         ({"max_tokens": -3}, "--max-tokens: expected at least 1, found -3"),
+        ({"seed": -1}, "--seed: expected 0 to 4294967295, found -1"),
         ({"dtype": "bf16"}, "--dtype: expected bfloat16, float16, float32, auto, found 'bf16'"),
     ],
 )
@@ -409,6 +410,67 @@ def test_the_thinking_track_tells_the_template_so(tiny_model: Path, tmp_path: Pa
     assert {ends["base", backend] for backend in ("hf", "prefix")} == {(False, False)}
     assert {ends["chat", backend] for backend in ("hf", "prefix")} == {(True, True)}
     assert {ends["thinking", backend] for backend in ("hf", "prefix")} == {(True, False)}
+
+
+def test_a_start_that_failed_binds_nobody_to_its_settings(tiny_model: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_model, broken)
+    whole = (broken / "model.safetensors").read_bytes()
+    (broken / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="cannot load the model"):
+        evaluate(config(broken, tmp_path / "run", seed=1))
+    assert (tmp_path / "run" / ANSWERS_NAME).is_file()
+    assert evaluate(config(tiny_model, tmp_path / "run")).seed == 1234
+
+
+OWN_TASK = """
+task: own_task
+custom_dataset: !function utils.documents
+output_type: multiple_choice
+test_split: test
+fewshot_split: train
+num_fewshot: 1
+fewshot_config: {sampler: first_n}
+doc_to_text: "{{question}}"
+doc_to_target: 0
+doc_to_choice: ["א", "ב"]
+process_results: !function utils.score
+metric_list: [{metric: score, aggregation: mean, higher_is_better: true}]
+metadata: {version: 1.0}
+"""
+OWN_CODE = """
+import datasets
+
+def documents(**_):
+    shots = ["SHOT"]
+    return {
+        "train": datasets.Dataset.from_list([{"question": text} for text in shots]),
+        "test": datasets.Dataset.from_list([{"question": text} for text in "abc"]),
+    }
+
+def worth():
+    return 0.25
+
+def score(doc, results):
+    return {"score": worth()}
+"""
+
+
+@pytest.mark.parametrize(("part", "other"), [("0.25", "0.75"), ("SHOT", "OTHER")])
+def test_a_finished_folder_is_scored_anew_for_other_code_or_shots_of_a_task(
+    tiny_model: Path, tmp_path: Path, part: str, other: str
+) -> None:
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    (folder / "own.yaml").write_text(OWN_TASK, encoding="utf-8")
+    (folder / "utils.py").write_text(OWN_CODE, encoding="utf-8")
+    start = config(tiny_model, tmp_path / "run", tasks=("own_task",), include=(folder,))
+    first = evaluate(start)
+    assert evaluate(start) == first
+    (folder / "utils.py").write_text(OWN_CODE.replace(part, other), encoding="utf-8")
+    second = evaluate(start)
+    assert second.source_sha256 != first.source_sha256
+    assert scores(tmp_path / "run") == {"own_task": (0.75 if part == "0.25" else 0.25,) * 3}
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_any_work() -> None:

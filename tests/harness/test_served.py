@@ -103,6 +103,12 @@ def test_a_limited_request_is_tried_again() -> None:
             "no chat completion",
         ),
         ((200, {"Content-Type": "application/json"}, b'{"choices": ["a"]}'), "no chat completion"),
+        (
+            (200, {"Content-Type": "application/json"}, b'{"choices": [{"message": "hi"}]}'),
+            "no chat completion",
+        ),
+        (chat_server.completion([{"type": "image"}], model="m"), "expected a text, found"),
+        ((200, {"Content-Type": "application/json"}, b"[" * 200_000), "failed after"),
         ((200, {"Content-Type": "application/json"}, b'{"choices": [{"mess'), "failed after"),
         ((HALF_STATUS, {"Content-Type": "application/json"}, b'{"choices"'), "failed after"),
     ],
@@ -111,6 +117,20 @@ def test_a_server_that_fails_is_one_line(reply: Reply, reason: str) -> None:
     with server(lambda *_: reply) as (url, _), pytest.raises(HebenchError, match=reason) as info:
         ask(url)
     assert "\n" not in str(info.value) and "sk-secret" not in str(info.value)
+
+
+def test_the_text_among_parts_of_an_answer_is_the_answer(tmp_path: Path) -> None:
+    parts = [{"type": "thinking", "thinking": "?"}, *({"type": "text", "text": t} for t in "שב")]
+    with server(lambda *_: chat_server.completion(parts, model="e\x1b[2Jvil")) as (url, _):
+        assert ask(url) == ["שב"]
+        evaluate(config(url, tmp_path))
+    assert "\\u001b" not in (tmp_path / "answers.jsonl").read_text("utf-8")
+
+
+@pytest.mark.parametrize("url", ["http://localhost:80a/v1", "http://[::1/v1"])
+def test_what_is_no_url_is_one_line(url: str) -> None:
+    with pytest.raises(ConfigError, match="--base-url: expected a URL"):
+        ask(url)
 
 
 def test_no_server_at_all_is_one_line() -> None:

@@ -94,6 +94,7 @@ def test_every_yaml_is_indexed() -> None:
         (GOOD + "num_fewshot: 5\n", "the key 'num_fewshot' again after line"),
         ("include: ../_families/gone\ntask: hebench_toy\n", "cannot be loaded"),
         ("dataset_path: json\n", "expected `task: NAME`"),
+        ("task: 5\n", "cannot be loaded: task: expected a name, found 5"),
     ],
 )
 def test_a_planted_fault_is_found(tmp_path: Path, text: str, message: str) -> None:
@@ -192,6 +193,9 @@ def test_a_name_taken_twice_is_found(tmp_path: Path) -> None:
 def test_a_broken_file_stops_the_load_instead_of_vanishing(tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("task: [hebench_toy\n", encoding="utf-8")
     with pytest.raises(TaskError, match=r"broken\.yaml cannot be loaded.*tasks check"):
+        load_tasks(("hebench_mini_qa",), (tmp_path,))
+    (tmp_path / "broken.yaml").write_text("task: 5\n", encoding="utf-8")
+    with pytest.raises(TaskError, match=r"broken\.yaml cannot be loaded: task: expected a name"):
         load_tasks(("hebench_mini_qa",), (tmp_path,))
 
 
