@@ -195,6 +195,7 @@ class Checkpoint:
     seed: int | None = None
     loss: float | None = None  # nats a token, on the run's own validation text
     chosen: bool = False
+    averaged: bool = False  # a mean of the weights of several, the last of them at this step
 
 
 @dataclass(frozen=True, kw_only=True)

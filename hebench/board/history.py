@@ -49,7 +49,7 @@ class Move:
     """A model whose place or mean is not what it was; `before` or `after` is None off the list.
 
     reasons: codes, each with the models that it is about (none where it is the model itself):
-    new, back, rerun, withdrawn, columns; above, more, left, others.
+    new, back, rerun, withdrawn, partial, columns; above, more, left, others.
     """
 
     slug: str
@@ -323,7 +323,7 @@ def _moves(  # noqa: PLR0913, PLR0917 (two rankings and what they rest on)
             yield Move(slug=slug, before=None, after=standing, reasons=((code, ()),))
         elif standing is None:
             gone = _records(before, slug, keys) - _records(now, slug, keys)
-            code = "withdrawn" if gone else "columns"
+            code = "withdrawn" if gone else "columns" if changed else "partial"
             yield Move(slug=slug, before=earlier, after=None, reasons=((code, ()),))
         elif _shown(earlier) != _shown(standing):
             own = [code for code, true in (("columns", changed), ("rerun", slug in reran)) if true]

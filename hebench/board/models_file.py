@@ -156,9 +156,10 @@ def _checkpoint(value: Any, where: str) -> Checkpoint | None:
         loss is None or (is_finite(loss) and abs(loss) < MAX_LOSS),
         f"{where}: expected a number in loss",
     )
-    require(
-        isinstance(value.get("chosen", False), bool), f"{where}: expected true or false in chosen"
-    )
+    for key in ("chosen", "averaged"):
+        require(
+            isinstance(value.get(key, False), bool), f"{where}: expected true or false in {key}"
+        )
     return Checkpoint(**value)
 
 

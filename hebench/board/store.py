@@ -28,7 +28,7 @@ from hebench.board.require import is_date, is_text, read_plain
 from hebench.board.votes import read_study, require_models
 from hebench.errors import DataError
 from hebench.files import write_atomically, write_bytes_atomically
-from hebench.records import RECORD_SCHEMA, ModelEntry, RunRecord, TaskRecord, Tombstone
+from hebench.records import RECORD_SCHEMA, Checkpoint, ModelEntry, RunRecord, TaskRecord, Tombstone
 
 MAX_REASON = 1_000  # characters
 MAX_TOMBSTONE = 100_000  # bytes of its file
@@ -74,13 +74,18 @@ def live(stored: list[Stored]) -> list[Stored]:
 
 
 def add_run(
-    folder: Path, run: Path, *, model: str | None = None, added: str | None = None
+    folder: Path,
+    run: Path,
+    *,
+    model: str | None = None,
+    added: str | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> tuple[Path, bool]:
     """Keep a run folder as a record; return its path and whether `models.yaml` got a new entry.
 
     model: a slug of `models.yaml`, or None for one made of the run's name; an entry that is
-    not there is appended with what the run knows. Raises DataError, and writes nothing, if the
-    record does not go with those that are there.
+    not there is appended with what the run knows, and with its `checkpoint`. Raises DataError,
+    and writes nothing, if the record does not go with those that are there.
     """
     draft = extract(run, model=model or "unnamed", added=added or date.today().isoformat())
     slug = model or slugify(str(draft.settings["name"]))
@@ -91,13 +96,15 @@ def add_run(
     record = dataclasses.replace(draft, model=slug)
     require_readable(record, str(run))
     with _alone(folder):
-        return _add(folder, record, run)
+        return _add(folder, record, run, checkpoint)
 
 
-def _add(folder: Path, record: RunRecord, run: Path) -> tuple[Path, bool]:
+def _add(
+    folder: Path, record: RunRecord, run: Path, checkpoint: Checkpoint | None
+) -> tuple[Path, bool]:
     models, slug = read_models(folder), record.model
     known = models.get(slug)
-    entry = known or draft_entry(record)
+    entry = known or dataclasses.replace(draft_entry(record), checkpoint=checkpoint)
     if entry.track != record.track:
         raise DataError(
             f"{slug}: models.yaml says track {entry.track}, the run is of track {record.track}; "

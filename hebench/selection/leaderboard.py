@@ -3,17 +3,17 @@
 >>> put_on_board(Path("runs/he/pretrain"), Path("leaderboard"), run="smollm2-he", chosen="...")
 ['smollm2-he-checkpoint-200', 'smollm2-he-checkpoint-400']
 
-Each is a model with `checkpoint: {run, step, tokens, seed, loss, chosen}` in models.yaml, whether a
-callback, a watcher or a sweep evaluated it, and whether it is still there or training removed it.
+Each is a model with `checkpoint: {run, step, tokens, seed, loss, chosen, averaged}` in models.yaml,
+whether a callback, a watcher or a sweep evaluated it, and whether it is still there or training
+removed it.
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from hebench.board.extract import extract
-from hebench.board.models_file import SLUG, append_entry, draft_entry, slugify
+from hebench.board.models_file import SLUG, slugify
 from hebench.board.store import Stored, add_run, live, read_store
 from hebench.errors import DataError
 from hebench.records import MANIFEST_NAME, Checkpoint, ModelEntry, RunManifest, RunRecord
@@ -27,10 +27,10 @@ def put_on_board(folder: Path, board: Path, *, run: str, chosen: str) -> list[st
     """Add the run folders of a log's checkpoints to a leaderboard; return the models' slugs.
 
     run: the training run's name, a slug. chosen: the checkpoint that was selected. What is on the
-    board already stays as it is. Raises DataError, and adds nothing, for a name that is no slug,
-    without a log, where no checkpoint has a run folder, where models.yaml marks another one as
-    chosen, where the board has scores of an earlier training, or where two run folders of a
-    checkpoint share tasks and neither holds all of them.
+    board already stays as it is. Raises DataError, and adds nothing, for a name that is no slug or
+    too long for one, without a log, where no checkpoint has a run folder, where models.yaml marks
+    another one as chosen, where the board has scores of an earlier training, or where two run
+    folders of a checkpoint share tasks and neither holds all of them.
     """
     if not SLUG.fullmatch(run):
         raise DataError(f"expected a run's name as a slug (a-z, 0-9, . _ -), found {run[:80]!r}")
@@ -42,6 +42,11 @@ def put_on_board(folder: Path, board: Path, *, run: str, chosen: str) -> list[st
     new = []
     for entry in of_these(read_log(folder / LOG_NAME), there):
         slug = slugify(f"{run}-{entry.checkpoint}")
+        if slug in places or not slug.endswith(slugify(entry.checkpoint)):
+            raise DataError(
+                f"{run}: too long a name to tell its checkpoints apart; give the run a shorter one "
+                "with --name"
+            )
         own = [(path, _record(path, slug)) for path in _evaluations(folder, entry)]
         if not own:
             continue
@@ -49,19 +54,15 @@ def put_on_board(folder: Path, board: Path, *, run: str, chosen: str) -> list[st
         if slug in models:
             _require_chosen_alike(board, slug, models[slug].checkpoint, places[slug])
         held = [item for item in live(stored) if item.record.model == slug]
-        new += [(slug, path, record) for path, record in _missing(own, held)]
+        new += [(slug, path) for path, _ in _missing(own, held)]
     if not places:
         raise DataError(
             f"{folder / EVALS}: expected run folders of checkpoints, found none; evaluate them "
             "with `hebench watch --once`"
         )
     _require_no_other_choice(board, models, run, places)
-    for slug, path, record in new:
-        if slug not in models:
-            models[slug] = replace(draft_entry(record), checkpoint=places[slug])
-            board.mkdir(parents=True, exist_ok=True)
-            append_entry(board / "models.yaml", models[slug])
-        add_run(board, path, model=slug)
+    for slug, path in new:
+        add_run(board, path, model=slug, checkpoint=places[slug])
     return list(places)
 
 
@@ -74,6 +75,7 @@ def _place(entry: Evaluated, *, run: str, seed: int | None, chosen: str) -> Chec
         seed=seed,
         loss=loss if loss is not None and math.isfinite(loss) else None,
         chosen=entry.checkpoint == chosen,
+        averaged=bool(entry.averaged),
     )
 
 

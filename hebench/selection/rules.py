@@ -148,7 +148,9 @@ def decide(
     if not names:
         raise ConfigError("every task of the log is guarded; evaluate on one to choose by")
     table = read_table(log, (*names, *config.guard))
-    reasons = [f"{len(table.entries)} checkpoints on {len(names)} tasks, {_items(table)} items"]
+    reasons = [
+        f"{len(table.entries)} checkpoints on {len(names)} tasks, {_items(table.of(names))} items"
+    ]
     measures = _measures(table.of(names), config)
     if measures:
         table = read_table(log, (*names, *config.guard), measures=measures)
@@ -163,7 +165,7 @@ def decide(
             f"{sum(unscored.values())} items left out, which no checkpoint could judge: "
             f"{', '.join(unscored)}"
         )
-    allowed = _present(table, _allowed(table, config, reasons), present, reasons)
+    allowed = _present(table, _allowed(log, table, config, reasons), present, reasons)
     view = _view(chosen_by, allowed, config)
     return _decision(view, _pick(view, config, reasons), config, reasons)
 
@@ -256,13 +258,15 @@ def _present(
     return np.asarray(allowed & here)
 
 
-def _allowed(table: Table, config: SelectConfig, reasons: list[str]) -> NDArray[np.bool_]:
+def _allowed(
+    log: Sequence[Evaluated], table: Table, config: SelectConfig, reasons: list[str]
+) -> NDArray[np.bool_]:
     """Return which checkpoints the rule considers, (M,)."""
     count = len(table.entries)
     if config.rule == "paper":
         return _of_lowest_loss(table, config, reasons)
     if config.rule == "constraint":
-        return _guarded(table.of(config.guard), config, reasons)
+        return _guarded(read_table(log, config.guard), table, config, reasons)
     if config.rule == "votes":
         return _preferred(table, config, reasons)
     return np.ones(count, dtype=bool)
@@ -286,16 +290,30 @@ def _of_lowest_loss(table: Table, config: SelectConfig, reasons: list[str]) -> N
     return allowed
 
 
-def _guarded(guard: Table, config: SelectConfig, reasons: list[str]) -> NDArray[np.bool_]:
-    """Return which checkpoints keep the guard tasks, against the first, at one-sided level."""
+def _guarded(
+    guard: Table, table: Table, config: SelectConfig, reasons: list[str]
+) -> NDArray[np.bool_]:
+    """Return which checkpoints of `table` keep the guard tasks, at one-sided level.
+
+    Against the first that has these tasks, also where it lacks one to choose by.
+    """
     falls = guard.scores[0] - guard.scores
     t = float(stats.t.ppf(config.level, max(1.0, guard.dof)))
     highest = falls + t * np.sqrt(pair_variances(guard.covariance)[0])
-    allowed = np.asarray(highest <= config.max_fall)
-    allowed[0] = True
+    kept = {
+        e.checkpoint
+        for e, most in zip(guard.entries, highest, strict=True)
+        if most <= config.max_fall
+    } | {guard.entries[0].checkpoint}
+    allowed = np.array([entry.checkpoint in kept for entry in table.entries])
+    if not allowed.any():
+        raise ConfigError(
+            f"no checkpoint keeps {', '.join(config.guard)} within {100 * config.max_fall:.1f} "
+            f"points of {guard.entries[0].checkpoint}; allow a larger --max-fall"
+        )
     reasons.append(
         f"{allowed.sum()} of {len(allowed)} keep {', '.join(config.guard)} within "
-        f"{100 * config.max_fall:.1f} points of the first checkpoint"
+        f"{100 * config.max_fall:.1f} points of the first, {guard.entries[0].checkpoint}"
     )
     return allowed
 

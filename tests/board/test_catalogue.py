@@ -104,7 +104,7 @@ PATTERNS: dict[str, set[str]] = {
     "fitness.*": codes_of_fitness(),
     "fitness.light_*": {"green", "amber", "red"},
     "fitness.unknown_*": looped("run.html", "name"),
-    "changes.why.*": {"new", "back", "rerun", "withdrawn", "columns"}
+    "changes.why.*": {"new", "back", "rerun", "withdrawn", "partial", "columns"}
     | {"above", "more", "left", "others"},
     "votes.note.*": set(NOTES),
     "votes.alpha.*": set(votes.ALPHA_REASONS.values()),

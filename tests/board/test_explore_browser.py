@@ -197,6 +197,18 @@ def test_items_that_one_got_and_the_other_missed_are_found(
     assert tab.locator(f"#{anchor} h2").inner_text() == ids[-1]
 
 
+@pytest.mark.parametrize("view", ["model-a,model-b&cluster=3", "model-a,model-b,model-d"])
+def test_counts_of_items_that_no_page_lists_alone_are_no_links(
+    site: Path, tab: Page, view: str
+) -> None:
+    opened(site, tab, f"en/compare.html#columns=hebench_mini_qa&models={view}")
+    table = tab.locator("table.pair").first
+    expect(table.locator("tbody tr").first).to_be_attached()
+    assert table.locator("tbody a[href]").count() == 0
+    opened(site, tab, "en/compare.html#columns=hebench_mini_qa&models=model-a,model-b")
+    expect(table.locator("tbody a[href]")).to_have_count(2)
+
+
 @pytest.mark.parametrize(
     "view", ["a=gone&b=model-a&only=better", "a=../../assets/core", "a=toString&only=no&sort=no"]
 )

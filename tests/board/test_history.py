@@ -174,6 +174,15 @@ def test_each_day_is_what_building_that_day_gives(tmp_path: Path) -> None:
     assert before == now == part["d"]
 
 
+def test_who_leaves_since_a_longer_run_came_is_told_so(tmp_path: Path) -> None:
+    entries(tmp_path, *"abc")
+    for slug in "ab":
+        add(tmp_path, slug, 1, 0.5, seed=ord(slug), tasks=TASKS[:1], limit=50)
+    add(tmp_path, "c", 2, 0.6, tasks=TASKS[:1])
+    found = moves(history(board_of(tmp_path))[0])
+    assert [codes(found[slug]) for slug in "ab"] == [["partial"], ["partial"]]
+
+
 def test_only_the_last_days_are_told_and_the_records_order_does_not_matter(tmp_path: Path) -> None:
     entries(tmp_path, *"abcde")
     for day, slug in enumerate("abcde", start=1):

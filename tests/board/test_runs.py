@@ -49,6 +49,20 @@ def test_a_run_has_a_line_for_each_seed_in_the_order_of_its_steps(run: Run) -> N
         assert [line.chosen for line in chart.lines] == [2, None]
 
 
+def test_an_average_of_weights_is_a_rival_and_no_point_of_the_curve(site: Site, run: Run) -> None:
+    models = dict(site.board.models)
+    slug = "run-x-s0-400"
+    place = models[slug].checkpoint
+    assert place is not None
+    models[slug] = dataclasses.replace(
+        models[slug], checkpoint=dataclasses.replace(place, averaged=True)
+    )
+    (found,) = runs(standings(models, site.board.stored))
+    assert len(found.entries) == 7 and found.selection and len(found.selection.steps) == 8
+    for chart in found.charts:
+        assert [line.x for line in chart.lines] == [(100, 200, 300), (100, 200, 300, 400)]
+
+
 def test_differences_to_the_best_are_those_of_the_paired_test(site: Site, run: Run) -> None:
     selection = run.selection
     assert selection is not None

@@ -131,6 +131,16 @@ def test_one_track_is_shown_at_a_time(table: Page) -> None:
     expect(table.locator("#base")).to_be_visible()
 
 
+def test_going_back_brings_the_columns_boxes_back(table: Page) -> None:
+    settled(table, "base&cols=hebench_mini_qa,hebench_mini_nli")
+    table.get_by_role("link", name="Chat models").click()
+    expect(table.locator("#chat")).to_be_visible()
+    table.go_back()
+    expect(table.locator("#base")).to_be_visible()
+    checked = table.locator("#base .picker input:checked")
+    expect(checked).to_have_count(2)
+
+
 @pytest.mark.parametrize(
     "state", ["base&cols=nothing", "base&sort=%00&dir=x", "none&q=1", "base&=1"]
 )

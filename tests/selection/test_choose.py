@@ -1,6 +1,7 @@
 import json
 import math
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -287,6 +288,26 @@ def test_checkpoints_come_to_the_board_with_their_place_in_the_run(
     assert len(live(stored)) == 3
     assert put_on_board(run, board, run="he-run", chosen="checkpoint-200") == added
     assert len(read_store(board)[1]) == 3  # nothing twice
+
+
+def test_runs_that_come_to_the_board_at_one_moment_all_come(run: Path, tmp_path: Path) -> None:
+    board = tmp_path / "board"
+    with ThreadPoolExecutor() as pool:
+        work = [
+            pool.submit(put_on_board, run, board, run=name, chosen="checkpoint-200")
+            for name in ("one", "two", "three")
+        ]
+        assert sum(len(each.result()) for each in work) == 9
+    models, stored = read_store(board)
+    assert len(live(stored)) == 9
+    places = [entry.checkpoint for entry in models.values()]
+    assert sorted(place.run for place in places if place) == sorted([*("one", "two", "three")] * 3)
+
+
+def test_a_name_too_long_for_its_checkpoints_is_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="too long a name to tell its checkpoints apart"):
+        put_on_board(run, tmp_path / "board", run="r" * 71, chosen="checkpoint-200")
+    assert not (tmp_path / "board").exists()
 
 
 def test_a_new_choice_on_an_old_board_is_told(run: Path, tmp_path: Path) -> None:

@@ -83,6 +83,20 @@ def test_constraint_keeps_the_guard() -> None:
     assert not any(c.allowed for c in made.candidates if c.step > 300)
 
 
+def test_the_guard_is_against_the_first_checkpoint_also_where_that_cannot_be_chosen() -> None:
+    hebrew, english = made_curve(RISING[:4]), made_curve([0.9, 0.6, 0.6, 0.6], seed=1)
+    log = [
+        made_entry(h.step, [0], tasks={"he": h.tasks["task"], "en": e.tasks["task"]})
+        for h, e in zip(hebrew, english, strict=True)
+    ]
+    log[0] = replace(log[0], tasks={"en": log[0].tasks["en"]}, failed={"he": "server down"})
+    with pytest.raises(ConfigError, match="no checkpoint keeps en within 10.0 points of checkpoin"):
+        decide(log, SelectConfig(rule="constraint", guard=("en",), max_fall=0.1))
+    made = decide(log, SelectConfig(rule="constraint", guard=("en",), max_fall=0.9))
+    assert made.reasons[0].endswith(f"on 1 tasks, {len(hebrew[0].tasks['task'].scores)} items")
+    assert any("of the first, checkpoint-100" in reason for reason in made.reasons)
+
+
 def test_a_log_whose_tasks_are_all_guarded_has_none_to_choose_by() -> None:
     with pytest.raises(ConfigError, match="every task of the log is guarded"):
         decide(made_curve(RISING), SelectConfig(rule="constraint", guard=("task",)))

@@ -70,8 +70,8 @@ class Run:
 
     @property
     def entries(self) -> list[ModelEntry]:
-        """Return all checkpoints, by seed and step."""
-        return [entry for entries in self.seeds.values() for entry in entries]
+        """Return all checkpoints, by seed and step; averages of their weights are none."""
+        return [entry for entries in _on_curve(self.seeds).values() for entry in entries]
 
 
 def pages(site: Site) -> Iterator[Page]:
@@ -117,7 +117,7 @@ def _run(board: Board, name: str, entries: Sequence[ModelEntry]) -> Run:
         seeds.setdefault(_seed(entry), []).append(entry)
     ordered = {seed: tuple(seeds[seed]) for seed in dict.fromkeys(map(_seed, order))}
     charts = [
-        _chart(board, column, ordered)
+        _chart(board, column, _on_curve(ordered))
         for column in board.columns.values()
         if any(column.complete(entry.slug) for entry in entries)
     ]
@@ -131,6 +131,14 @@ def _run(board: Board, name: str, entries: Sequence[ModelEntry]) -> Run:
     )
 
 
+def _on_curve(seeds: dict[Seed, tuple[ModelEntry, ...]]) -> dict[Seed, tuple[ModelEntry, ...]]:
+    """Return the seeds without averages of weights, which have no place on a run's curve."""
+    return {
+        seed: tuple(e for e in entries if not (e.checkpoint and e.checkpoint.averaged))
+        for seed, entries in seeds.items()
+    }
+
+
 def _seed(entry: ModelEntry) -> Seed:
     return entry.checkpoint.seed if entry.checkpoint else None
 
@@ -142,7 +150,7 @@ def _step(entry: ModelEntry) -> int:
 def _tokens(entries: Sequence[ModelEntry]) -> dict[float, str]:
     found: dict[float, set[int | None]] = {}
     for entry in entries:
-        if entry.checkpoint:
+        if entry.checkpoint and not entry.checkpoint.averaged:
             found.setdefault(entry.checkpoint.step, set()).add(entry.checkpoint.tokens)
     known = {step: next(iter(tokens)) for step, tokens in found.items() if len(tokens) == 1}
     return {step: svg.compact(count) for step, count in known.items() if count is not None}
@@ -234,13 +242,13 @@ def _mean_lines(run: Run) -> tuple[svg.Line, ...]:
     if run.selection is None:
         return ()
     means = {step.entry.slug: step.standing.mean for step in run.selection.steps}
-    return tuple(_line(own, [means[e.slug] for e in own]) for own in run.seeds.values())
+    return tuple(_line(own, [means[e.slug] for e in own]) for own in _on_curve(run.seeds).values())
 
 
 def _loss_lines(run: Run) -> tuple[svg.Line, ...]:
     """Return the losses, one line a seed; none where no checkpoint has one."""
     lines = []
-    for entries in run.seeds.values():
+    for entries in _on_curve(run.seeds).values():
         known = [e.checkpoint for e in entries if e.checkpoint and e.checkpoint.loss is not None]
         lines.append(
             svg.Line(

@@ -11,23 +11,31 @@
   let chosen = [], turn = 0; // slugs, the reference first
 
   // A column's scores, NaN in all of them where one was not judged or a filter leaves the item out.
+  // more: for each model, whether its items' page would list others beside: it knows of two models
+  // and of no cluster.
   async function read({key, n, codes}, files, {q, cluster, differ}) {
     const scores = files.map((file) => hebenchScores(file[key], n)), [first] = scores;
     const units = codes && hebenchNumbers(codes.slice(1), codes[0] < 3 ? Uint16Array : Uint32Array);
     const found = q && hebenchFound(await hebenchLoad(`items/${key}`), q);
+    const more = scores.map(() => false);
     for (let i = 0; i < n; i++) {
       const kept = scores.every((of) => !Number.isNaN(of[i])) && (!found || found[i]) &&
         (!cluster || (units ? units[i] : i) === cluster - 1) &&
         (!differ || scores.some((of) => of[i] !== first[i]));
-      if (!kept) for (const of of scores) of[i] = NaN;
+      if (kept) continue;
+      const reference = first[i], listed = !Number.isNaN(reference) && (!found || found[i]);
+      scores.forEach((of, m) => {
+        more[m] ||= listed && !Number.isNaN(of[i]) && of[i] !== reference;
+        of[i] = NaN;
+      });
     }
-    return {key, scores, units};
+    return {key, scores, units, more};
   }
 
   // The reference against model b: a result for each column, the mean over them last.
   function pair(columns, b) {
-    const rows = columns.map(({key, scores, units}) =>
-      ({key, b, ...hebenchStats.pairedDifference(scores[0], scores[b], units)}));
+    const rows = columns.map(({key, scores, units, more}) =>
+      ({key, b, listed: !more[b], ...hebenchStats.pairedDifference(scores[0], scores[b], units)}));
     const judged = rows.filter((row) => row.n);
     if (judged.length < 2) return rows;
     const total = (field) => judged.reduce((sum, row) => sum + row[field], 0);
@@ -41,10 +49,10 @@
   const points = (x) => (x < 0 ? "−" : "+") + hebenchPercent(Math.abs(x));
   const chance = (p) => (p < 0.001 ? "<0.001" : p.toFixed(3));
 
-  function line({key, b, ...row}, scale, q) {
+  function line({key, b, listed, ...row}, scale, q) {
     if (!row.n) return fill("none", {title: title(key)});
     const x = (value) => 60 + 59 * value / scale, missed = hebenchPercent(row.detectable);
-    const link = (only) => key && document.body.dataset.home + `items/${key}/1.html` +
+    const link = (only) => !key || !listed ? undefined : document.body.dataset.home + `items/${key}/1.html` +
       hebenchHash({q, a: chosen[0], b: chosen[b], only});
     return fill("line", {
       ...row, missed, title: title(key), won: link("better"), lost: link("worse"),

@@ -99,18 +99,18 @@ var hebenchStats = (() => {
   }
 
   function pairedDifference(a, b, codes = null, level = 0.95, power = 0.8) {
-    let better = 0, worse = 0, equal = 0, sumA = 0, binary = true;
+    let better = 0, worse = 0, equal = 0, sumA = 0, sumB = 0, binary = true;
     const differences = Array.from(a, (x, i) => {
       const y = b[i];
       if (x === null || y === null || Number.isNaN(x) || Number.isNaN(y)) return NaN;
       if (x > y) better++; else if (x < y) worse++; else equal++;
       binary = binary && (x === 0 || x === 1) && (y === 0 || y === 1);
       sumA += x;
+      sumB += y;
       return x - y;
     });
     const {n, mean, units, error, unscored} = clustered(differences, codes);
-    const meanA = sumA / n;
-    const result = {n, clusters: units, meanA, meanB: meanA - mean, difference: mean, better, worse,
+    const result = {n, clusters: units, meanA: sumA / n, meanB: sumB / n, difference: mean, better, worse,
       equal, unscored, low: -1, high: 1, p: NaN, test: "none", se: NaN, detectable: NaN};
     if (!n) return result;
     const se = units > 1 && error >= ROUNDING ? error : 1 / units;

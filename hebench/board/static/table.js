@@ -66,6 +66,7 @@
 
     function restore(state) {
       form.reset();
+      drawn = undefined; // the columns' boxes went back, too
       for (const [name, wanted] of new URLSearchParams(state)) {
         const e = field(name);
         if (e === cols) choose(wanted.split(","));
