@@ -11,11 +11,13 @@ the first stage that it would change.
 
 Started by a launcher (torchrun), pre-training, SFT and DPO use all its processes; what one process
 does (corpus, tokenizer, distillation, calibration, measuring) the first one does, and the others
-wait for its stage record, as long as it shows in RUN/.alive that it is there.
+wait for its stage record, as long as it shows in RUN/.alive that it is there. In what all do, they
+wait as long as their process group does.
 """
 
 import contextlib
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -230,6 +232,10 @@ def _base(recipe: Recipe, out: Path) -> Path:
         text = recipes_folder() / "text" / "en.txt"
         folder = out / "base"
         if rank() == 0 and not (folder / "config.json").is_file():
-            tiny.make(folder, [document.text for document in read_documents(text)])
+            made = out / "base.unfinished"
+            shutil.rmtree(made, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            tiny.make(made, [document.text for document in read_documents(text)])
+            made.rename(folder)
         return folder
     return expanded(recipe.model)

@@ -159,12 +159,13 @@ class Continuation:
         touched = set()
         for index in self._places.pop(pair):
             weight, before = self._weights[index], self._pairs(index)
+            known = set(before)
             for old in before:
                 self._counts[old] -= weight
             self._settle(self.words[index])
             for new in self._pairs(index):
                 self._counts[new] += weight
-                if new not in before:
+                if new not in known:
                     self._places[new].add(index)
                     touched.add(new)
         for changed in touched:
@@ -181,16 +182,30 @@ class Continuation:
         """Carry out in place every merge that applies, lowest rank first, from the left.
 
         More than one can apply: a new merge may make a piece that existed, and with it old ones.
+        In time n log n: a word may be a run of thousands of letters.
         """
-        while len(word) > 1:
-            ranked = [
-                (self._ranks[pair], place)
-                for place, pair in enumerate(itertools.pairwise(word))
-                if pair in self._ranks
-            ]
-            if not ranked:
-                return
-            place = min(ranked)[1]
-            pair = word[place], word[place + 1]
+        end = len(word)
+        before, after = list(range(-1, end - 1)), list(range(1, end + 1))
+        gone = [False] * end
+
+        def rank(place: int) -> int | None:
+            other = after[place]
+            return self._ranks.get((word[place], word[other])) if other < end else None
+
+        heap = [(found, place) for place in range(end) if (found := rank(place)) is not None]
+        heapq.heapify(heap)
+        while heap:
+            found, place = heapq.heappop(heap)
+            if gone[place] or rank(place) != found:
+                continue  # it was made into another pair since
+            other = after[place]
             # Old merges are written as their parts; a character out of bytes is not.
-            word[place : place + 2] = [self._join(*pair) or "".join(pair)]
+            pair = word[place], word[other]
+            word[place], gone[other] = self._join(*pair) or "".join(pair), True
+            after[place] = after[other]
+            if after[other] < end:
+                before[after[other]] = place
+            for changed in (before[place], place):
+                if changed >= 0 and (new := rank(changed)) is not None:
+                    heapq.heappush(heap, (new, changed))
+        word[:] = [piece for piece, merged in zip(word, gone, strict=True) if not merged]

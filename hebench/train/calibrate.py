@@ -165,6 +165,9 @@ def run(config: CalibrateConfig, *, model: Path, corpus: Path, out: Path) -> Sta
         precision = body_precision(config.precision, out / PROGRESS)
         network.to(DTYPES[precision])  # the body
         text = Text(training_passages(config, corpus / "train"), tokenizer, config)
+        if not (out / PROGRESS).is_file():  # what was read was read by tables that are lost
+            for name in (READING, STATES):
+                (out / name).unlink(missing_ok=True)
         descent = _train(network, tables, text, out / PROGRESS, precision)
         heard, reading_seconds = _read(network, tables, text, out, first=descent.step)
         del network  # its body is opened again, unrounded: there may be no memory for two

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from hebench.errors import ConfigError, DataError, one_line
-from hebench.files import read_jsonl, sha256_of
+from hebench.files import encodable, read_jsonl, sha256_of
 from hebench.train.packing import Piece, Tokens
 
 ROLES = ("system", "user", "assistant")
@@ -106,6 +106,8 @@ def conversation(row: Mapping[str, Any], where: str) -> Conversation:
     A system message may come first; then user and assistant take turns, the assistant last.
     Raises DataError for anything else.
     """
+    if not isinstance(row, Mapping):
+        raise DataError(f"{where}: expected an object with messages, found {_named(row)}")
     if "messages" in row:
         messages = read_messages(row["messages"], f"{where}: messages")
     elif "prompt" in row and "response" in row:
@@ -138,6 +140,11 @@ def read_messages(value: Any, where: str, role: str = "user") -> tuple[Message, 
             raise DataError(
                 f"{where}: expected text in message {number} ({item['role']}), "
                 f"found {_named(content)}; write it or remove the line"
+            )
+        if content != encodable(content):
+            raise DataError(
+                f"{where}: expected text in message {number} ({item['role']}), found half of a "
+                "character (a lone surrogate); mend it or remove the line"
             )
         messages.append(Message(role=item["role"], content=content))
     return tuple(messages)

@@ -47,6 +47,7 @@ Batch = dict[str, torch.Tensor]
 _MODEL_INPUTS = ("input_ids", "inputs_embeds", "position_ids", "attention_mask")
 GAUDI_CONFIG = {"use_fused_adam": True, "use_fused_clip_norm": True}
 BUCKET = 500_000_000  # numbers that DeepSpeed gathers before it sends gradients; its own default
+_POSITIONS = ("wpe", "embed_positions")  # tables of learned positions: GPT-2 and -Neo; OPT
 _TRIAL, _CLEARLY = 1024, 1.25  # size of a matrix; times as fast, since a step is more than products
 _WAIT_SECONDS = 24 * 3600  # other processes wait while the first packs a corpus
 
@@ -259,6 +260,18 @@ def require_rows(folder: Path, tokenizer: Any, config: Any) -> None:
             f"{folder}: expected at most {rows} pieces, as the embedding has rows, found a "
             f"tokenizer of {len(tokenizer)}; use the model that it was made for"
         )
+
+
+def require_positions(folder: Path, model: Any, row_tokens: int) -> None:
+    """Raise ConfigError if a model learned a table of positions that is shorter than a row."""
+    for name, module in model.named_modules():
+        if name.rpartition(".")[2] in _POSITIONS and isinstance(module, torch.nn.Embedding):
+            known = module.num_embeddings - getattr(module, "offset", 0)
+            if known < row_tokens:
+                raise ConfigError(
+                    f"row_tokens: expected at most {known}, the positions that the model in "
+                    f"{folder} knows, found {row_tokens}"
+                )
 
 
 def sliding_window(config: Any) -> int | None:

@@ -21,6 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from hebench.errors import ConfigError
+from hebench.files import encodable
 from hebench.train.packing import Piece, Row, Rows, cut, write_rows
 from hebench.train.texts import read_documents, source_files
 
@@ -69,7 +70,7 @@ def _pieces(paths: Sequence[Path], tokenizer: Any, row_tokens: int) -> Iterator[
     """Yield the pieces of a source: of some documents at a time, one of each in turn."""
     opening = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     documents = chain.from_iterable(map(read_documents, paths))
-    while texts := [document.text for document in islice(documents, _AT_ONCE)]:
+    while texts := [encodable(document.text) for document in islice(documents, _AT_ONCE)]:
         # verbose: a document longer than the model's context is expected here, and is cut.
         # split_special_tokens: a text that spells one out ends nothing.
         encoded = tokenizer(

@@ -15,6 +15,7 @@ writes and downloads nothing.
 import importlib.util
 import math
 import os
+from collections import deque
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
@@ -28,18 +29,19 @@ from hebench.data.corpora import corpus_files
 from hebench.errors import CheckpointError, ConfigError, DataError
 from hebench.train import device
 from hebench.train.calibrate import CalibrateConfig
-from hebench.train.chat_data import encode, ensure_template, read_conversations
-from hebench.train.checkpoints import TOKENIZER_NAME, complete_checkpoints
+from hebench.train.chat_data import data_sha256, encode, ensure_template, read_conversations
+from hebench.train.checkpoints import TOKENIZER_NAME, complete_checkpoints, tokenizer_sha256
 from hebench.train.corpus.config import CorpusConfig
 from hebench.train.corpus.inputs import input_parts
 from hebench.train.descent import PROGRESS
 from hebench.train.distil import DistilConfig
-from hebench.train.dpo import packed_pairs
+from hebench.train.dpo import DpoConfig, packed_pairs
 from hebench.train.frozen import body_precision, open_tokenizer
 from hebench.train.memory import GIB, memory_bytes, parameters, without_weights
 from hebench.train.mixing import Mixture, rows_by_share
 from hebench.train.packing import ROWS_NAME, Rows, best_fit
 from hebench.train.passages import passages_of, sentences_of
+from hebench.train.preferences import read_preferences
 from hebench.train.settings import TrainingConfig
 from hebench.train.stage import holds_work, read_stage
 from hebench.train.table_memory import calibration_bytes, distillation_bytes
@@ -67,7 +69,7 @@ def plan_stage(  # noqa: PLR0913 (each is named at the call)
     HebenchError for what keeps the stage from starting.
     """
     training: TrainingConfig | None = getattr(config, "training", None)
-    found: Plan = {"stage": name, "out": str(out), "state": _state(config, training, out)}
+    found: Plan = {"stage": name, "out": str(out), "state": _state(config, training, out, inputs)}
     found["inputs"] = _inputs(config, inputs)
     found["config"] = plain(config)
     network = None
@@ -86,6 +88,7 @@ def plan_stage(  # noqa: PLR0913 (each is named at the call)
     if network is not None:
         window = device.sliding_window(network.config)
         backend = backend.for_window(window, training.row_tokens)
+        device.require_positions(inputs.get("model", out), network, training.row_tokens)
     steps = _steps(name, config, training, inputs, out)
     found["steps"] = steps
     if network is not None:
@@ -99,7 +102,9 @@ def plan_stage(  # noqa: PLR0913 (each is named at the call)
     return found
 
 
-def _state(config: Any, training: TrainingConfig | None, out: Path) -> str:
+def _state(
+    config: Any, training: TrainingConfig | None, out: Path, inputs: Mapping[str, Path]
+) -> str:
     """Return how far a stage's folder is. Raises ConfigError if it holds another stage."""
     record = read_stage(out)
     other = record is not None and record.config != plain(config)
@@ -110,6 +115,14 @@ def _state(config: Any, training: TrainingConfig | None, out: Path) -> str:
             f"{out}: holds a stage that was asked for otherwise; choose another folder, or remove "
             "this one"
         )
+    made_of = {"data": data_sha256, "tokenizer": tokenizer_sha256}  # a corpus may be too large
+    for name in made_of.keys() & inputs.keys() & record.inputs.keys():
+        before, now = record.inputs[name], made_of[name](inputs[name])
+        if before != now:
+            raise ConfigError(
+                f"{out}: inputs.{name} was {before[:12]}, is {now[:12]}; choose another folder, or "
+                "remove this one"
+            )
     if record.finished:
         return "finished: it would return at once"
     if training is not None:
@@ -127,6 +140,9 @@ def _inputs(config: Any, inputs: Mapping[str, Path]) -> dict[str, Any]:
             raise CheckpointError(f"{path}: expected a tokenizer, found no {TOKENIZER_NAME}")
         if name == "data" and not path.is_file():
             raise DataError(f"{path}: expected a JSON Lines file, found none; check the path")
+        if name == "data":
+            read = read_preferences if isinstance(config, DpoConfig) else read_conversations
+            deque(read(path), maxlen=0)  # or say which line cannot be read
         if name == "corpus":
             codes = getattr(config, "shares", None) or (config.language,)
             found[name] = {code: _text(path / "train" / code) for code in codes}

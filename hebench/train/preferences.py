@@ -17,6 +17,7 @@ pair differs in nothing but the language, so that is all that it can teach.
 
 import itertools
 import json
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -85,7 +86,8 @@ def limit_language_pairs(about_language: Sequence[bool], share: float, seed: int
     about_language: of each pair. Which ones stay depends on the seed alone; the order is kept.
     """
     pairs = [number for number, about in enumerate(about_language) if about]
-    wanted = round(share / (1 - share) * (len(about_language) - len(pairs)))
+    # What is a whole number but for the last digit of a float is one.
+    wanted = math.floor(share / (1 - share) * (len(about_language) - len(pairs)) + 1e-9)
     kept = set(random.Random(seed).sample(pairs, min(wanted, len(pairs))))
     return [number for number, about in enumerate(about_language) if not about or number in kept]
 

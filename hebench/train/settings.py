@@ -64,6 +64,8 @@ class TrainingConfig:
                 raise ConfigError(f"{name}: expected at least 1, found {getattr(self, name)}")
         if self.row_tokens < 8:
             raise ConfigError(f"row_tokens: expected at least 8, found {self.row_tokens}")
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed: expected 0 to {2**32 - 1}, found {self.seed}")
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"threads: expected at least 1, found {self.threads}")
         self._check_schedule()

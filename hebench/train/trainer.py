@@ -86,7 +86,8 @@ class Job:
     def load(self, folder: Path) -> tuple[Any, Any]:
         """Return the model of a folder, in fp32 and without cache, and its tokenizer.
 
-        Raises CheckpointError if there is none, or if it has fewer rows than the tokenizer pieces.
+        Raises CheckpointError if there is none, or if it has fewer rows than the tokenizer pieces,
+        and ConfigError if it knows fewer positions than a row has.
         """
         model = device.load_model(folder, self.backend.attention)
         window = device.sliding_window(model.config)
@@ -98,6 +99,7 @@ class Job:
                 f"{folder}: expected a tokenizer, found {one_line(error)}; save the model's there"
             ) from error
         device.require_rows(folder, tokenizer, model.config)
+        device.require_positions(folder, model, self.training.row_tokens)
         return model, tokenizer
 
     def once(self, work: Callable[[], object]) -> None:
@@ -244,11 +246,17 @@ def open_job(
         yield job
 
 
+_NO_MEMORY = "can't allocate memory"
+
+
 @contextlib.contextmanager
 def _lack_of_memory_named(out: Path, config: TrainingConfig) -> Iterator[None]:
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        # On a processor only the text says so.
+        if not isinstance(error, torch.OutOfMemoryError) and _NO_MEMORY not in str(error):
+            raise
         raise ConfigError(
             f"{out}: expected memory for micro_rows={config.micro_rows} rows of "
             f"{config.row_tokens} tokens, found too little ({one_line(error, 120)}); lower either, "

@@ -240,6 +240,23 @@ def test_states_that_went_missing_are_named(model, corpus, tmp_path, monkeypatch
         calibrate.run(settings, model=model, corpus=corpus, out=tmp_path)
 
 
+def test_what_was_read_by_tables_that_are_lost_is_read_again(model, corpus, tmp_path, monkeypatch):
+    def cut(*_, **__):
+        raise KeyboardInterrupt
+
+    settings = config(head_steps=3)
+    whole = calibrate.run(settings, model=model, corpus=corpus, out=tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        patched.setattr(calibrate, "_fit_head", cut)
+        with pytest.raises(KeyboardInterrupt):
+            calibrate.run(settings, model=model, corpus=corpus, out=tmp_path / "cut")
+    states = tmp_path / "cut" / "states.f16"
+    states.write_bytes(bytes(states.stat().st_size))
+    (tmp_path / "cut" / "progress.pt").unlink()  # as where it is damaged, and the advice followed
+    again = calibrate.run(settings, model=model, corpus=corpus, out=tmp_path / "cut")
+    assert again.metrics["bits_per_byte.he"] == whole.metrics["bits_per_byte.he"]
+
+
 @pytest.mark.parametrize("cut_at", ["learn 11", "states 4", "_fit_head"])
 def test_a_run_that_was_cut_off_ends_as_the_unbroken_one(
     model, corpus, tmp_path, monkeypatch, cut_at

@@ -79,6 +79,10 @@ def assistant(text: Any) -> dict[str, Any]:
         ({"messages": [user("a"), assistant(" \n")]}, r"text in message 2 \(assistant\), found ' "),
         ({"messages": [user(None), assistant("b")]}, r"text in message 1 \(user\), found None"),
         ({"prompt": "a", "response": ""}, "response: expected text in message 1"),
+        (
+            {"prompt": "a \ud83d", "response": "b"},
+            "prompt: .* message 1 .user., found half of a ch",
+        ),
         ({"messages": [user("a")]}, "the assistant last, found user"),
         ({"messages": [assistant("a")]}, "expected user and assistant in turn"),
         ({"messages": [user("a"), user("b"), assistant("c")]}, "found user, user, assistant"),

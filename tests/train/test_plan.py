@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 import yaml
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from hebench import cli
 from hebench.adapt.recipe import recipes_folder, stage_config
 from hebench.errors import CheckpointError, ConfigError, DataError
+from hebench.train import pretrain
 from hebench.train.adapters import Lora
-from hebench.train.chat_data import encode, ensure_template, read_conversations
+from hebench.train.chat_data import data_sha256, encode, ensure_template, read_conversations
 from hebench.train.checkpoints import CheckpointRecord, publish
 from hebench.train.dpo import DpoConfig
 from hebench.train.mixing import Mixture, write_mixture
@@ -205,6 +207,36 @@ def test_a_stage_that_was_begun_says_where_it_goes_on_or_why_it_cannot(
             plan(config, model, corpus, out)
         stage.finish({})
     assert plan(config, model, corpus, out)["state"].startswith("finished")
+
+
+def test_data_that_cannot_be_read_or_changed_since_are_refused(tmp_path: Path, model: Path) -> None:
+    data, out = tmp_path / "chat.jsonl", tmp_path / "out"
+    config = SftConfig(training=training())
+    inputs = {"model": model, "data": data}
+    data.write_text('{"prompt": "שלום", "response": 5}\n', encoding="utf-8")
+    with pytest.raises(DataError, match="line 1: response: expected a text or a list of messages"):
+        plan_stage("sft", config, inputs=inputs, out=out)
+    shutil.copy(CHAT, data)
+    with open_stage(out, "sft", config, {"data": data_sha256(data)}) as stage:
+        stage.finish({})
+    assert plan_stage("sft", config, inputs=inputs, out=out)["state"].startswith("finished")
+    data.write_bytes(b"".join(data.read_bytes().splitlines(keepends=True)[:5]))
+    with pytest.raises(ConfigError, match=r"inputs\.data was \w{12}, is \w{12}; choose another"):
+        plan_stage("sft", config, inputs=inputs, out=out)
+
+
+def test_rows_longer_than_the_positions_that_a_model_learned_are_refused(
+    tmp_path: Path, model: Path, corpus: Path
+) -> None:
+    config = GPT2Config(n_positions=64, n_embd=16, n_layer=1, n_head=2, vocab_size=2000)
+    GPT2LMHeadModel(config).save_pretrained(model)
+    long = PretrainConfig(training=training(row_tokens=128), shares=SHARES)
+    for work in (
+        lambda: plan(long, model, corpus, tmp_path / "out"),
+        lambda: pretrain.run(long, model=model, corpus=corpus, out=tmp_path / "out"),
+    ):
+        with pytest.raises(ConfigError, match="row_tokens: expected at most 64, the positions"):
+            work()
 
 
 def test_a_stage_that_failed_before_its_first_work_may_be_asked_for_otherwise(

@@ -13,6 +13,7 @@ from tests.train.made_rows import training
         ({"keep": 0}, "keep: expected at least 1"),
         ({"row_tokens": 4}, "row_tokens: expected at least 8, found 4"),
         ({"threads": 0}, "threads: expected at least 1"),
+        ({"seed": -1}, "seed: expected 0 to 4294967295, found -1"),
         ({"global_rows": 3}, "expected a multiple of micro_rows x world_size = 2, found 3"),
         ({"world_size": 4}, "expected a multiple of micro_rows x world_size = 8, found 4"),
         ({"steps": 3, "start_step": 3}, "steps: expected more than 3, found 3"),

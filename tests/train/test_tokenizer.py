@@ -305,6 +305,47 @@ def test_incremental_counts_learn_what_counting_anew_learns(words: dict[str, int
         assert growth.words == segmented
 
 
+def segmented(word: str, merges: list[tuple[str, str]]) -> list[str]:
+    """Return a word's pieces: the merge of lowest rank first, from the left, one after another."""
+    parts = list(word)
+    ranks = {pair: rank for rank, pair in enumerate(merges)}
+    while ranked := [
+        (ranks[pair], place)
+        for place, pair in enumerate(itertools.pairwise(parts))
+        if pair in ranks
+    ]:
+        place = min(ranked)[1]
+        parts[place : place + 2] = [parts[place] + parts[place + 1]]
+    return parts
+
+
+@settings(deadline=None)
+@given(st.lists(st.text("אבג", min_size=1, max_size=14), min_size=1, max_size=6))
+def test_older_merges_apply_again_where_a_new_one_makes_their_parts(words: list[str]) -> None:
+    merges = [("א", "ב"), ("אב", "ג"), ("ג", "אב")]
+    join = joiner(Spelling(byte_level=False), language("he"))
+    begun = [segmented(word, merges) for word in words]
+    growth = Continuation(begun, [1] * len(words), merges=merges, join=join)
+    while (step := growth.step()) and len(merges) < 12:
+        merges.append((step.left, step.right))
+        assert growth.words == [segmented(word, merges) for word in words]
+
+
+def test_a_run_of_letters_takes_time_in_proportion_to_its_length() -> None:
+    """Calls stand for time: of what is asked for each pair of neighbours."""
+    join, calls = joiner(Spelling(byte_level=False), language("he")), [0]
+
+    def counted(left: str, right: str) -> str | None:
+        calls[0] += 1
+        return join(left, right)
+
+    growth = Continuation([["ח"] * 4000], [1], merges=[], join=counted)
+    for _ in range(6):
+        growth.step()
+    assert calls[0] < 20 * 4000
+    assert growth.words == [["ח" * 64] * 62 + ["ח" * 32]]
+
+
 def test_the_letters_of_bytes_are_those_of_the_tokenizers_library() -> None:
     from tokenizers import pre_tokenizers
 
