@@ -83,7 +83,7 @@ def _put(content: dict[str, Any], pair: str) -> None:
         if not isinstance(content, dict):
             raise ConfigError(f"{key}: {name} is one value and has no parts; set it as a whole")
     try:
-        content[last] = yaml.safe_load(text)
+        content[last] = yaml.load(text, Loader=_Loader)
     except _NOT_YAML as error:
         raise ConfigError(f"{pair}: expected a YAML value, found {one_line(error)}") from error
 

@@ -215,6 +215,11 @@ def test_a_file_that_is_no_mapping_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_an_override_with_a_key_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected a YAML value, found the key 'he' again"):
+        read_yaml(write(tmp_path, "mix: {}\n"), ["mix={he: 0.5, he: 0.9}"])
+
+
 def test_a_key_may_stand_over_the_one_that_it_inherits(tmp_path: Path) -> None:
     text = "a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\nc: {x: 4}\n"
     content = read_yaml(write(tmp_path, text))

@@ -36,6 +36,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 
 from hebench.errors import ConfigError, DataError, one_line
+from hebench.files import encodable
 
 CHUNK_BYTES = 2**20  # how much of the corpus one worker gets at a time
 CHUNK_ROWS = 256
@@ -87,7 +88,7 @@ def corpus_files(corpus: Path) -> tuple[list[Path], tuple[str, ...]]:
         if path.is_file() and _suffix(path):
             files.append(path)
         elif not path.is_dir() or path.is_symlink():
-            skipped.append(name.as_posix())
+            skipped.append(encodable(name.as_posix()))
     if not files:
         raise DataError(f"{corpus}: {expected}, found no such file; check the path")
     return files, tuple(skipped)

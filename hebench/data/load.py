@@ -15,6 +15,7 @@ for the public sets.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -368,7 +369,7 @@ def _pairs(source: str, target: str, part: str) -> list[Doc]:
 
 def _paragraphs(path: Path) -> dict[str, str]:
     try:
-        blocks = path.read_text(encoding="utf-8").split("\n\n")
+        blocks = re.split(r"\n[^\S\n]*\n", path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path} as UTF-8 text: {error}") from error
     found = {f"paragraph-{n:05d}": block.strip() for n, block in enumerate(blocks, start=1)}

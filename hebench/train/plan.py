@@ -166,10 +166,11 @@ def _corpus_inputs(config: CorpusConfig) -> dict[str, str]:
 
 
 def _text(folder: Path) -> str:
-    files, _ = corpus_files(folder)
+    files, unread = corpus_files(folder)
     size = sum(path.stat().st_size for path in files)
     many = "s" if len(files) > 1 else ""
-    return f"{folder}: {len(files)} file{many}, {_rounded(size / _MEGABYTE)} MB"
+    beside = f"; not read: {', '.join(unread)}" if unread else ""
+    return f"{folder}: {len(files)} file{many}, {_rounded(size / _MEGABYTE)} MB{beside}"
 
 
 def _steps(

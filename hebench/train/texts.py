@@ -7,13 +7,14 @@
 """
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from hebench.data.corpora import chunk_texts, corpus_files, read_chunks
 from hebench.errors import DataError
-from hebench.files import sha256_of
+from hebench.files import encodable, sha256_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,8 @@ def read_documents(corpus: Path, field: str = "text") -> Iterator[Document]:
                 if text.strip():
                     found = True
                     # By its file's name: shards of one source have the same lines.
-                    yield Document(id=f"{path.name}:{number}", source=source, text=text)
+                    name = encodable(path.name)
+                    yield Document(id=f"{name}:{number}", source=source, text=text)
     if not found:
         raise DataError(f"{corpus}: expected documents with text, found none; give another corpus")
 
@@ -57,7 +59,7 @@ def source_files(corpus: Path) -> dict[str, list[Path]]:
 
 def source_of(path: Path) -> str:
     """Return the name of the source that a file belongs to: `law` of `law.00001.jsonl.gz`."""
-    return path.name.split(".")[0]
+    return encodable(path.name.split(".")[0])
 
 
 def corpus_sha256(corpus: Path) -> str:
@@ -66,5 +68,5 @@ def corpus_sha256(corpus: Path) -> str:
     files, _ = corpus_files(corpus)
     for path in files:
         name = path.name if path == corpus else path.relative_to(corpus).as_posix()
-        digest.update(f"{name}\0{sha256_of(path)}\n".encode())
+        digest.update(os.fsencode(name) + f"\0{sha256_of(path)}\n".encode())
     return digest.hexdigest()

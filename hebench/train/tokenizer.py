@@ -3,7 +3,8 @@
 A model trained on English reads Hebrew letter by letter, or byte by byte: six tokens a word, so
 six times the price and a sixth of the context. This stage continues the training of its BPE on
 text of the language and appends the new pieces to the vocabulary. Text without the language's
-letters is tokenised exactly as before; the stage proves it on the other languages' held-out text.
+letters and marks is tokenised exactly as before; the stage proves it on the other languages'
+held-out text.
 
     hebench train tokenizer --recipe smollm2_he_cpu
 

@@ -51,6 +51,9 @@ def test_a_users_own_text_is_read_by_paragraphs(tmp_path: Path) -> None:
     path.write_text("פסקה ראשונה\nשורה שנייה\n\n\n\nפסקה אחרונה\n", encoding="utf-8")
     docs = load.bits_per_byte(text=str(path))["test"]
     assert docs["text"] == ["פסקה ראשונה\nשורה שנייה", "פסקה אחרונה"]
+    path.write_text("\ufeffראשונה\n \nשנייה\n\t\nשלישית\n", encoding="utf-8")
+    docs = load.bits_per_byte(text=str(path))["test"]
+    assert docs["text"] == ["ראשונה", "שנייה", "שלישית"]
     path.write_text("\n", encoding="utf-8")
     with pytest.raises(DataError, match="empty file"):
         load.bits_per_byte(text=str(path))

@@ -89,9 +89,11 @@ def test_a_word_list_is_written_by_frequency_and_read_back(tmp_path: Path) -> No
     write_word_list(path, Counter({"של": 9, "את": 9, "הוא": 12, "נדיר": 1}), 3)
     assert path.read_text("utf-8") == "הוא\t12\nאת\t9\nשל\t9\n"
     assert list(read_word_list(path, 2)) == ["הוא", "את"]
+    path.write_bytes("\ufeff".encode() + path.read_bytes())  # as an editor may leave it
+    assert list(read_word_list(path, 2)) == ["הוא", "את"]
 
 
-@pytest.mark.parametrize("content", ["", "של\n", "של\tרבים\n", "\t7\n"])
+@pytest.mark.parametrize("content", ["", "של\n", "של\tרבים\n", "\t7\n", "של\t²\n"])
 def test_a_word_list_of_another_form_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "words.tsv"
     path.write_text(content, "utf-8")

@@ -2,9 +2,12 @@
 
 import gzip
 import json
+import os
 import random
+import resource
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from hebench.train.corpus.blocks import executors
 from hebench.train.corpus.blocks.documents import ReadInputs
 from hebench.train.corpus.inputs import input_parts
 from hebench.train.corpus.tally import Tally
+from hebench.train.plan import plan_stage
 from hebench.train.texts import read_documents
 
 HEBREW = [record["passage"] for record in mini_records("qa")]
@@ -382,6 +386,9 @@ BAD_CONFIGURATIONS = [
     ({"inputs": {"a": {**PATH, "rules": {"min_script_share": 7}}}}, "expected a share in"),
     ({"mix": {"he": 0.5, "en": 0.5}}, "mix: expected shares of"),
     ({"mix": {"he": 0.9}}, "add up to 1"),
+    ({"mix": {"he": float("nan")}}, "add up to 1"),
+    ({"seed": -5}, "seed: expected 0 to"),
+    ({"seed": 2**32 - 1}, "seed: expected 0 to"),
     ({"tasks": 0}, "tasks: expected a number from 1"),
     ({"executor": "slurm"}, "slurm_partition"),
     ({"executor": "cluster"}, "expected one of"),
@@ -394,6 +401,53 @@ def test_a_configuration_that_contradicts_itself_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         config(tmp_path, **changes)
+
+
+def test_files_that_are_not_read_are_named(tmp_path: Path) -> None:
+    write(tmp_path / "he" / "passages.jsonl", HEBREW[:40])
+    for name in ("law.jsonl.zst", os.fsdecode(b"\xf9\xec.doc")):
+        (tmp_path / "he" / name).write_bytes(b"x")
+    given = config(tmp_path, tasks=1)
+    plan = plan_stage("corpus", given, inputs={}, out=tmp_path / "out")
+    assert plan["inputs"]["hebrew"].endswith("; not read: law.jsonl.zst, ??.doc")
+    run(given, out=tmp_path / "out")
+    report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    assert report["files_not_read"] == {"hebrew": ["law.jsonl.zst", "??.doc"]}
+    assert "law.jsonl.zst" in (tmp_path / "out" / "report.md").read_text("utf-8")
+
+
+def test_a_source_is_any_file_and_there_may_be_more_than_can_be_open(tmp_path: Path) -> None:
+    for number, text in enumerate(HEBREW[:30]):
+        write(tmp_path / "he" / f"book{number}.jsonl", [text])
+    write(tmp_path / "he" / os.fsdecode(b"\xf9\xec.jsonl"), HEBREW[30:32])
+    given = config(tmp_path, tasks=1)
+    given.inputs["hebrew"] = replace(given.inputs["hebrew"], heldout_words=0)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (len([*Path("/proc/self/fd").iterdir()]) + 20, before[1])
+    )
+    try:
+        run(given, out=tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert len(list((tmp_path / "out" / "train" / "he").iterdir())) >= 25
+
+
+def test_a_corpus_of_one_document_needs_no_word_of_another(tmp_path: Path) -> None:
+    write(tmp_path / "he" / "one.jsonl", HEBREW[:1])
+    given = config(tmp_path, tasks=1)
+    rules = replace(given.inputs["hebrew"].rules, min_frequent_share=0.0)
+    given.inputs["hebrew"] = replace(given.inputs["hebrew"], rules=rules, heldout_words=0)
+    run(given, out=tmp_path / "out")
+    assert len(texts_of(tmp_path / "out" / "train" / "he")) == 1
+
+
+def test_a_text_of_two_sources_is_held_out_of_one(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write(tmp_path / "he" / f"{name}.jsonl", HEBREW[:30])
+    run(config(tmp_path, tasks=1), out=tmp_path / "out")
+    texts = texts_of(tmp_path / "out" / "heldout" / "he")
+    assert len(texts) == len(set(texts)) > 0
 
 
 def test_rules_for_a_source_that_is_not_there_are_refused(corpus: Path, tmp_path: Path) -> None:

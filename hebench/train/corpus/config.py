@@ -131,15 +131,17 @@ class CorpusConfig:
                 f"inputs: expected one in the target language {self.language!r}, found "
                 f"{sorted(codes) or 'none'}; add one"
             )
-        if self.mix and (set(self.mix) != codes or abs(sum(self.mix.values()) - 1) > 1e-6):
+        if self.mix and (set(self.mix) != codes or not abs(sum(self.mix.values()) - 1) <= 1e-6):
             raise ConfigError(
                 f"mix: expected shares of {sorted(codes)} that add up to 1, found {self.mix}"
             )
-        if any(share <= 0 for share in self.mix.values()):
+        if any(not share > 0 for share in self.mix.values()):
             raise ConfigError(f"mix: expected shares above 0, found {self.mix}; leave inputs out")
         for name in ("frequent_words", "bands", "rows", "tasks", "workers", "slurm_hours"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: expected a number from 1, found {getattr(self, name)}")
+        if not 0 <= self.seed < 2**32 - 1:
+            raise ConfigError(f"seed: expected 0 to {2**32 - 2}, found {self.seed}")
         if not 0 <= self.benchmark_share <= 1:
             raise ConfigError(f"benchmark_share: expected [0, 1], found {self.benchmark_share}")
         if (self.executor == "slurm") != (self.slurm_partition is not None):

@@ -63,8 +63,10 @@ _EMAIL = re.compile(
     re.I | re.A,
 )
 _PATH = r"""[/?#][^\s<>"“”„״«»]*"""
+# In Latin letters if the first label is: a Hebrew word may be written against it. Else in any.
+_HOST = r"(?>[a-z\d](?:[a-z\d.-]*[a-z\d])?)(?![^\W_]*\.[a-z])|[^\W_](?:[\w.-]*[^\W_])?"
 _URL = re.compile(
-    rf"(?<![a-z\d])(?:(?:(?:https?|ftp)://|www\.)[^\W_](?:[\w.-]*[^\W_])?(?::\d+)?(?:{_PATH})?"
+    rf"(?<![a-z\d])(?:(?:(?:https?|ftp)://|www\.)(?:{_HOST})(?::\d+)?(?:{_PATH})?"
     # Without a scheme only with a path: a site's bare name is a word of the sentence.
     r"|(?<![\w@./-])(?:[a-z\d-]{1,63}\.){1,4}(?:com|net|org|info|edu|gov|io|me|tv|il|uk|gr|eu)"
     rf"/[^\s<>\"“”„״«»]*)",
@@ -121,7 +123,8 @@ def edit(text: str, rules: Rules, target: Language | None, country: str) -> tupl
 def script_share(text: str, target: Language) -> float:
     """Return the share of the text's letters that are of the script, in [0, 1].
 
-    The same as `target.share` on text without placeholders, but by runs of letters, for speed.
+    As `target.share` on text without placeholders, but by runs of letters, for speed; numbers
+    that are no digits (², Ⅷ) count as letters.
     """
     kept, letters, own = _letters(target)
     plain = kept.sub("", text)

@@ -23,6 +23,19 @@ class Part:
     corpus: Path | None  # file or folder that the file belongs to
 
 
+def unread_files(config: CorpusConfig) -> dict[str, list[str]]:
+    """Return what lies in the inputs' folders and is not read, by input; only of those with some.
+
+    Raises DataError as `input_parts` does.
+    """
+    found = {
+        name: list(corpus_files(given.path)[1])
+        for name, given in config.inputs.items()
+        if given.path is not None
+    }
+    return {name: files for name, files in found.items() if files}
+
+
 def input_parts(config: CorpusConfig) -> list[Part]:
     """Return the files of all inputs in order, and the datasets.
 

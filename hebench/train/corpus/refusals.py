@@ -88,10 +88,10 @@ def read_word_list(path: Path, most: int) -> Counter[str]:
     """
     counts: Counter[str] = Counter()
     try:
-        with path.open(encoding="utf-8") as stream:
+        with path.open(encoding="utf-8-sig") as stream:
             for number, line in enumerate(stream, start=1):
                 word, _, count = line.rstrip("\n").partition("\t")
-                if not word or not count.isdigit():
+                if not word or not count.isdecimal():
                     raise DataError(
                         f"{path} line {number}: expected a word, a tab and a count, found "
                         f"{line.strip()[:60]!r}; mend the list"

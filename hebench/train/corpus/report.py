@@ -21,16 +21,19 @@ _EXAMPLES_SHOWN = 3  # of each rule and source; report.json has all
 _SHOWN = 160  # characters of an example
 
 
-def write_report(
+def write_report(  # noqa: PLR0913 (each is named at the call)
     out: Path,
     config: CorpusConfig,
     tally: Tally,
     heldout: Mapping[str, list[Candidate]],
+    *,
     absent: list[str],
+    unread: Mapping[str, list[str]],
 ) -> dict[str, Any]:
     """Write report.json and report.md; return the stage's metrics.
 
-    absent: evaluation sets that were not at hand and so were not looked for.
+    absent: evaluation sets that were not at hand and so were not looked for. unread: by input,
+    files beside it in no format that is read, and linked folders.
     """
     words = {
         group: sum(len(each.passage.split()) for each in candidates)
@@ -55,6 +58,7 @@ def write_report(
             },
         },
         "benchmark_sets_absent": absent,
+        "files_not_read": dict(unread),
     }
     text = json.dumps(report, ensure_ascii=False, indent=1)
     write_atomically(out / "report.json", text + "\n")
@@ -106,6 +110,9 @@ def _markdown(report: Mapping[str, Any], tally: Tally) -> str:
     if report["benchmark_sets_absent"]:
         names = ", ".join(map(_plain, report["benchmark_sets_absent"]))
         lines += [f"Evaluation sets that were not at hand, so not looked for: {names}.", ""]
+    for name, files in report["files_not_read"].items():
+        shown = ", ".join(map(_plain, files))
+        lines += [f"Files of another format and linked folders in {name}, not read: {shown}.", ""]
     for rule in sorted({rule for rules in tally.rules.values() for rule in rules}):
         lines += _rule_section(rule, tally)
     return "\n".join(lines) + "\n"

@@ -29,7 +29,7 @@ from hebench.errors import DataError
 from hebench.files import sha256_of, sha256_of_json, write_atomically, write_bytes_atomically
 from hebench.train.corpus.blocks import counts, documents, executors, minhash, rules
 from hebench.train.corpus.config import CorpusConfig, Input
-from hebench.train.corpus.inputs import Part, input_parts
+from hebench.train.corpus.inputs import Part, input_parts, unread_files
 from hebench.train.corpus.refusals import add_word_lists, read_word_list, write_word_list
 from hebench.train.corpus.report import write_report
 from hebench.train.corpus.selection import Candidate, hold_out, limits
@@ -120,7 +120,8 @@ class _Run:
         self._keep(heldout)
         self._mix()
         whole = read_tallies(self.work.glob("*/*.tally.json"))
-        return write_report(self.out, self.config, whole, heldout, absent)
+        unread = unread_files(self.config)
+        return write_report(self.out, self.config, whole, heldout, absent=absent, unread=unread)
 
     def _phase(self, name: str, steps: list[Any], tasks: int | None = None) -> None:
         executors.execute(self.config, name, steps, tasks or self.tasks, self.out / "logs")
@@ -201,10 +202,11 @@ class _Run:
             for group, notes in json.loads(path.read_text(encoding="utf-8")).items():
                 found.setdefault(group, []).extend(Candidate(*note) for note in notes)
         wanted = {group: given.heldout_words for group, given in self._inputs_by_group().items()}
-        chosen = {
-            group: hold_out(candidates, wanted[group], tally.totals[group]["clean_words"])
-            for group, candidates in sorted(found.items())
-        }
+        chosen, taken = {}, set[int]()  # a text that two sources have is held out in one
+        for group, candidates in sorted(found.items()):
+            new = [each for each in candidates if each.key not in taken]
+            chosen[group] = hold_out(new, wanted[group], tally.totals[group]["clean_words"])
+            taken |= {each.key for each in chosen[group]}
         items = []
         for group, candidates in chosen.items():
             items += [["heldout", f"{group} {each.id}", each.passage] for each in candidates]

@@ -5,12 +5,12 @@ MinHash names a document by its place. In a block, a document's metadata are `in
 `language` and, once edited, `key`.
 """
 
-import contextlib
 import json
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from gzip import GzipFile
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from hebench.data.corpora import chunk_texts, read_chunks
 from hebench.errors import DataError, one_line
+from hebench.files import encodable
 from hebench.train.corpus.config import Input
 from hebench.train.corpus.inputs import Part
 from hebench.train.corpus.tally import Tally
@@ -73,7 +74,7 @@ class ReadInputs(BaseReader):  # type: ignore[misc]
         field = self.inputs[part.input].text_field
         for chunk in read_chunks(part.corpus, part.path, field, rows=False):
             for number, text in zip(chunk.numbers, chunk_texts(chunk, field), strict=True):
-                yield f"{chunk.name}:{number}", text
+                yield f"{encodable(chunk.name)}:{number}", text
             bar.update(chunk.disk_bytes)
 
     def _texts_of_dataset(
@@ -163,18 +164,20 @@ class WriteTraining(PipelineStep):  # type: ignore[misc]
 
     def run(self, data: Documents, rank: int = 0, world_size: int = 1) -> Documents:
         """Write the documents; yield nothing."""
-        with contextlib.ExitStack() as stack:
-            files: dict[str, Any] = {}
-            for document in data:
-                group = group_of(document)
-                if group not in files:
-                    path = self.folder / f"{group}.{rank:05d}.jsonl.gz"
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    stream = stack.enter_context(path.open("wb"))
-                    # No name and no time in the archive: the same text gives the same bytes.
-                    files[group] = stack.enter_context(GzipFile("", "wb", 6, stream, mtime=0))
-                files[group].write(training_line(document.id, group, document.text))
-                self.tally.count(group, "train", document.text)
+        begun = set()
+        # One file after the other: there may be more sources than files can be open.
+        for group, documents in groupby(data, group_of):
+            path = self.folder / f"{group}.{rank:05d}.jsonl.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # No name and no time in the archive: the same text gives the same bytes.
+            with (
+                path.open("ab" if group in begun else "wb") as stream,
+                GzipFile("", "wb", 6, stream, mtime=0) as file,
+            ):
+                for document in documents:
+                    file.write(training_line(document.id, group, document.text))
+                    self.tally.count(group, "train", document.text)
+            begun.add(group)
         self.tally.save(self.tallies / f"{rank:05d}.tally.json")
         yield from ()
 

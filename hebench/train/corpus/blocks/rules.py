@@ -97,7 +97,11 @@ class Refuse(BaseFilter):  # type: ignore[misc]
         if given.language != self.config.language:
             return True
         if self.frequent is None:
-            self.frequent = frozenset(read_word_list(self.words, self.config.frequent_words))
+            # Of a corpus without a word in two documents the list is empty.
+            full = self.words.stat().st_size > 0
+            self.frequent = frozenset(
+                read_word_list(self.words, self.config.frequent_words) if full else ()
+            )
         rules = given.rules_of(document.metadata["source"])
         refused = refusal(document.text, share, rules, LANGUAGES[given.language], self.frequent)
         return (False, ": ".join(refused)) if refused else True
