@@ -140,6 +140,7 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         chat=_located(recipe.chat, path.parent, typed="chat" in given),
         preferences=_located(recipe.preferences, path.parent, typed="preferences" in given),
         corpus=_with_text(corpus, text),
+        selection=_with_include(recipe.selection, path, given),
     )
 
 
@@ -206,6 +207,21 @@ def _located(path: Path | None, folder: Path, *, typed: bool) -> Path | None:
 def _with_reference(corpus: CorpusConfig, recipe: Path, given: Collection[str]) -> CorpusConfig:
     typed = bool({"corpus", "corpus.reference"} & set(given))
     return replace(corpus, reference=_located(corpus.reference, recipe.parent, typed=typed))
+
+
+def _with_include(
+    selection: SelectionConfig | None, recipe: Path, given: Collection[str]
+) -> SelectionConfig | None:
+    """Return the selection with its task folders beside the recipe, but for those typed."""
+    if selection is None:
+        return None
+    parts = {}
+    for name in ("evaluate", "choose"):
+        part, key = getattr(selection, name), f"selection.{name}"
+        if not {"selection", key, f"{key}.include"} & set(given):
+            part = replace(part, include=tuple(recipe.parent / one for one in part.include))
+        parts[name] = part
+    return replace(selection, **parts)
 
 
 def _with_text(corpus: CorpusConfig, text: Path) -> CorpusConfig:

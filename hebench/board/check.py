@@ -5,8 +5,9 @@
 Five things, each for every live record: the file is a record (schema, counts, ranges); its task
 is of the version and the shots that hebench has, on the documents that hebench has; its prompts
 are those that everyone was given; its scores follow from its answers, by the scorers of the
-tasks; and nothing that was on the board has been changed or deleted. People's votes are read as
-the site's builder reads them. Where data are not in the cache, the check says so and goes on.
+tasks; and no record and no votes that were on the board have been changed or deleted. People's
+votes are read as the site's builder reads them. Where data are not in the cache, the check says
+so and goes on.
 """
 
 import functools
@@ -66,7 +67,8 @@ def check_board(
     """Return what is wrong with a leaderboard folder.
 
     prompt_hash: what the harness says of the prompts; None compares the records among
-    themselves. against: the folder as it was before; its records must be there unchanged.
+    themselves. against: the folder as it was before; its records and votes must be there
+    unchanged.
     Raises DataError, as `read_store` and `read_votes`, for what cannot be read at all, and for no
     folder.
     """
@@ -93,15 +95,18 @@ def check_board(
 
 
 def _lost(folder: Path, against: Path) -> Iterator[str]:
-    for path in sorted((against / "results").glob("*/*")):
+    for path in sorted([*(against / "results").glob("*/*"), *(against / "votes").glob("*.jsonl")]):
+        votes = path.suffix == ".jsonl"
         name = path.relative_to(against)
         now = folder / name
         if not path.is_file():
             continue
         if now.is_symlink() or not now.is_file():
-            yield f"{name}: was on the board and is gone; withdraw a record, never delete it"
+            do = "votes stay" if votes else "withdraw a record, never delete it"
+            yield f"{name}: was on the board and is gone; {do}"
         elif now.read_bytes() != path.read_bytes():
-            yield f"{name}: was on the board and has changed; add a new record instead"
+            do = "only a maintainer replaces votes" if votes else "add a new record instead"
+            yield f"{name}: was on the board and has changed; {do}"
 
 
 def _checked(

@@ -137,7 +137,7 @@ def serve(
     db: Db = None,
     host: Annotated[str, typer.Option(help="This machine only, unless told.")] = "127.0.0.1",
     port: Port = 8765,
-    workers: Annotated[int, typer.Option(help="Processes.")] = 1,
+    workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
 ) -> None:
     """Serve a study until Ctrl-C; one that is not published yet is published first."""
     from hebench.human import serve as server

@@ -202,8 +202,12 @@ def _run_folder(study: Study, folder: Path) -> Iterator[tuple[_Row, str]]:
                 source=_text(source, f"{where}: doc field {study.source!r}", MAX_TEXT),
                 answer=_text(_response(sample), f"{where}: answer", MAX_TEXT, empty=True).strip(),
                 prompt=prompt,
-                reference=reference if isinstance(reference, str) and reference else None,
-                cluster=str(doc["cluster"]) if "cluster" in doc else None,
+                reference=_text(reference, f"{where}: target", MAX_TEXT)
+                if isinstance(reference, str) and reference.strip()
+                else None,
+                cluster=_text(str(doc["cluster"]), f"{where}: cluster", MAX_TEXT)
+                if "cluster" in doc
+                else None,
             ),
             where,
         )

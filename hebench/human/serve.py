@@ -139,7 +139,7 @@ def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         found = socket.create_server((host, port), family=family, backlog=512)
-    except OSError as error:
+    except (OSError, TypeError, ValueError) as error:  # the last two: a host that is no name
         raise ConfigError(
             f"cannot listen on {host} port {port}: {error}; choose another"
         ) from error

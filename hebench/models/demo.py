@@ -17,10 +17,10 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from hebench.errors import ConfigError, DataError
+from hebench.errors import ConfigError, DataError, one_line
 from hebench.files import cache_folder, require_writable, sha256_of, write_atomically
 
 MODEL_NAME = "SmolLM2-135M-Instruct (Q4_1, dequantised)"
@@ -83,17 +83,28 @@ def _require_converter() -> None:
 
 
 def _require_intact(folder: Path) -> None:
-    record: dict[str, Any] = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
-    for name, expected in record["files"].items():
+    for path, expected, found in _damage(folder):
+        aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name}.damaged-"))
+        folder.rename(aside)
+        raise DataError(
+            f"{path}: expected {expected}, found {found}; the damaged folder was set "
+            f"aside as {aside.name}, run the command again to make it afresh"
+        )
+
+
+def _damage(folder: Path) -> Iterator[tuple[Path, str, str]]:
+    """Yield each file that is not as it was made, what was expected and what was found."""
+    marker = folder / _MARKER
+    try:
+        files = dict(json.loads(marker.read_text(encoding="utf-8"))["files"])
+    except (ValueError, KeyError, TypeError) as error:
+        yield marker, "the record of its making", one_line(error)
+        return
+    for name, expected in files.items():
         path = folder / name
         found = sha256_of(path) if path.is_file() else "nothing"
         if found != expected:
-            aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name}.damaged-"))
-            folder.rename(aside)
-            raise DataError(
-                f"{path}: expected SHA-256 {expected}, found {found}; the damaged folder was set "
-                f"aside as {aside.name}, run the command again to make it afresh"
-            )
+            yield path, f"SHA-256 {expected}", found
 
 
 def _download(work: Path) -> Path:

@@ -42,7 +42,7 @@ def tokenizer_of(texts: Iterable[str], *, pieces: int) -> Any:
 
 
 def make(folder: Path, texts: Iterable[str], *, pieces: int = 500, seed: int = 0) -> Path:
-    """Write the model (hidden size 64, about 130,000 parameters) to `folder` and return it.
+    """Write the model (hidden size 64, about 106,000 parameters) to `folder` and return it.
 
     texts: what the tokenizer is trained on. pieces: of its vocabulary, at most. The same texts
     and seed give the same model.

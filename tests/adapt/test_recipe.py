@@ -95,15 +95,19 @@ def test_paths_of_a_file_of_ones_own_are_relative_to_it(tmp_path: Path) -> None:
     content = yaml.safe_load((recipes_folder() / "tiny.yaml").read_text(encoding="utf-8"))
     content |= {"text": "words", "chat": "talk.jsonl"}
     content["corpus"]["reference"] = "words.tsv"
+    content["selection"]["evaluate"]["include"] = ["tasks"]
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     recipe = load_recipe(str(tmp_path / "own.yaml"))
     assert recipe.text == tmp_path / "words"
     assert recipe.chat == tmp_path / "talk.jsonl"
     assert recipe.corpus.reference == tmp_path / "words.tsv"
+    assert recipe.selection and recipe.selection.evaluate.include == (tmp_path / "tasks",)
     assert stage_config(str(tmp_path / "own.yaml"), "corpus") == recipe.corpus
     pairs = ["chat=there.jsonl", "corpus.reference=there.tsv"]
+    pairs.append("selection.evaluate.include=[there]")
     typed = load_recipe(str(tmp_path / "own.yaml"), pairs)
     assert typed.chat == Path("there.jsonl")
+    assert typed.selection and typed.selection.evaluate.include == (Path("there"),)
     assert typed.corpus.reference == Path("there.tsv")
 
 

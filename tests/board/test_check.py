@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hebench.board.check import check_board, data_sha256
+from hebench.board.check import _lost, check_board, data_sha256
 from hebench.board.extract import MAX_ANSWER
 from hebench.board.models_file import read_models
 from hebench.board.record_file import read_record, write_record
@@ -242,6 +242,20 @@ def test_a_deleted_or_changed_record_is_found(honest: Path, tmp_path: Path) -> N
     problems = check_board(folder, against=honest).problems
     assert any("is gone; withdraw a record, never delete it" in problem for problem in problems)
     assert any("has changed; add a new record instead" in problem for problem in problems)
+
+
+def test_votes_that_are_gone_or_changed_are_found(tmp_path: Path) -> None:
+    before, now = tmp_path / "before", tmp_path / "now"
+    (before / "votes").mkdir(parents=True)
+    now.mkdir()
+    (before / "votes" / "study.jsonl").write_text("{}\n", encoding="utf-8")
+    assert [problem.split("; ")[1] for problem in _lost(now, before)] == ["votes stay"]
+    (now / "votes").mkdir()
+    (now / "votes" / "study.jsonl").write_text("{ }\n", encoding="utf-8")
+    (problem,) = _lost(now, before)
+    assert problem.endswith(
+        "study.jsonl: was on the board and has changed; only a maintainer replaces votes"
+    )
 
 
 def test_a_tombstone_is_no_loss(honest: Path, tmp_path: Path) -> None:

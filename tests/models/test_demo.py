@@ -36,6 +36,14 @@ def test_a_truncated_weight_file_is_set_aside(cached: Path) -> None:
     assert (aside / "model.safetensors").read_bytes() == b"weigh"
 
 
+@pytest.mark.parametrize("content", ["", "[1]", "{}"])
+def test_a_damaged_marker_is_damage_too(cached: Path, content: str) -> None:
+    (cached / "hebench.json").write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match="hebench.json: expected the record of its making.*aside"):
+        demo.obtain()
+    assert not cached.exists()
+
+
 def test_the_same_damage_twice_is_set_aside_twice(cached: Path) -> None:
     copy = cached.parent / "copy"
     shutil.copytree(cached, copy)

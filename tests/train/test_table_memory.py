@@ -21,7 +21,7 @@ from tests.train.made_rows import make_corpus
 SIZES = {"hidden_size": 384, "num_hidden_layers": 4, "intermediate_size": 1024}
 HEADS = {"num_attention_heads": 6, "num_key_value_heads": 2}
 # Precision, words of a passage, whether the tables are one: short passages take less than opening.
-CASES = [(kind, *sizes) for kind in ("fp32", "bf16") for sizes in ((200, False), (5, True))]
+CASES = [(kind, *sizes) for kind in ("fp32", "bf16") for sizes in ((100, False), (5, True))]
 SHORT: dict[str, Any] = {"passages": 200, "batch_passages": 4, "steps": 3, "heldout_words": 10}
 
 
