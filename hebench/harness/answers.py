@@ -1,5 +1,6 @@
 """The answers of a run, kept as they come, so that nothing computed is lost or asked twice."""
 
+import contextlib
 import json
 import math
 import os
@@ -58,9 +59,11 @@ class AnswerLog(CacheHook):  # type: ignore[misc]
         own = path.with_stem(f"{path.stem}.{rank}") if rank else path
         for found in self._files():
             self._read(found, settings, mend=found == own)
+        self._own, self._begun = own, 0  # bytes of a log that this run has begun
         self._stream = own.open("a", encoding="utf-8")
         if own.stat().st_size == 0:
             self._append({"settings": settings})
+            self._begun = own.stat().st_size
 
     def __len__(self) -> int:
         """Return how many answers the log holds."""
@@ -69,6 +72,15 @@ class AnswerLog(CacheHook):  # type: ignore[misc]
     def close(self) -> None:
         """Close the file; the log takes no more answers."""
         self._stream.close()
+
+    def drop_begun(self) -> None:
+        """Remove a log that was begun here and holds no answer: a start that failed binds nobody.
+
+        Not one that is older: another process may have begun it, and be loading its model.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            if self._own.stat().st_size == self._begun:
+                self._own.unlink()
 
     def merge(self) -> None:
         """Move the answers of the other processes, which are done, into the one file."""
@@ -141,9 +153,7 @@ class AnswerLog(CacheHook):  # type: ignore[misc]
 
     def _read(self, path: Path, settings: dict[str, Any], *, mend: bool) -> None:
         records = _records(path, mend=mend)
-        if len(records) < 2:  # no answers: a start that failed binds nobody to its settings
-            if mend:
-                os.truncate(path, 0)
+        if not records:
             return
         found = records[0].get("settings", {})
         for key, value in settings.items():

@@ -150,6 +150,9 @@ def evaluate(config: EvalConfig) -> RunManifest:
         counts = _summed(lm, log, loaded)
         if rank() == 0:
             log.merge()
+    except BaseException:
+        log.drop_begun()
+        raise
     finally:
         log.close()
     if results is None:  # the first process writes
