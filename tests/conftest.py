@@ -16,6 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# An example may take as long as a busy machine makes it.
+settings.register_profile("hebench", deadline=None)
+settings.load_profile("hebench")
 
 REPOSITORY = Path(__file__).parent.parent
 DEVICE = os.environ.get("HEBENCH_TEST_DEVICE", "cpu")  # where models compute: cuda on a GPU

@@ -42,7 +42,8 @@ def content_of(reply: Any) -> str | None:
     content = message.content
     if isinstance(content, list):
         parts = [part for part in content if isinstance(part, dict) and part.get("type") == "text"]
-        content = "".join(str(part.get("text", "")) for part in parts) if parts else content
+        texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
+        content = "".join(texts) if texts else None if parts else content
     if not isinstance(content, str | None):
         raise ValueError(f"expected a text, found {one_line(repr(content), 80)}")
     return content

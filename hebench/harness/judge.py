@@ -139,6 +139,7 @@ class JudgeSummary:
     reference: dict[str, Interval] | None = None  # the same of the reference summaries
     reference_verdicts: dict[str, Any] | None = None
     pair: Preferences | None = None
+    place: str | None = None  # of two runs: a hash of where the second folder is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +214,7 @@ def _provenance(config: JudgeConfig, paths: Sequence[Path]) -> dict[str, Any]:
         "language": config.language,
         "prompt_sha256": prompt_sha256(_kind(config), config.language),
         "max_tokens": config.max_tokens,
+        "place": sha256_of_json(str(config.runs[1].resolve())) if config.runs[1:] else None,
     }
 
 
@@ -492,7 +494,7 @@ def _aligned(one: Sequence[_Item], other: Sequence[_Item], paths: Sequence[Path]
 
 
 def _summary_file(config: JudgeConfig, summary: JudgeSummary) -> Path:
-    """Return where a summary goes; one of other samples whose folder has this name, too, stays."""
+    """Return where a summary goes; that of another folder which has this name, too, stays."""
     if len(config.runs) == 1:
         return config.runs[0] / f"judge_{config.task}.json"
     start = f"judge_{config.task}_vs_{config.runs[1].resolve().name}"
@@ -502,11 +504,11 @@ def _summary_file(config: JudgeConfig, summary: JudgeSummary) -> Path:
 
 
 def _is_of(path: Path, summary: JudgeSummary) -> bool:
-    """Return whether a file holds an earlier summary of the same samples."""
+    """Return whether a file holds an earlier summary of the same folder, or does not say."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return [found["runs"], found["samples"]] == [list(summary.runs), list(summary.samples)]
-    except (ValueError, KeyError, TypeError):
+        return bool(found.get("place", summary.place) == summary.place)
+    except (ValueError, AttributeError):
         return False
 
 

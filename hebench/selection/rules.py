@@ -28,6 +28,7 @@ what the winner's score is off by then, bias and spread, is taken off here.
     'checkpoint-800'
 """
 
+import contextlib
 import json
 import math
 from collections.abc import Collection, Sequence
@@ -266,7 +267,7 @@ def _allowed(
     if config.rule == "paper":
         return _of_lowest_loss(table, config, reasons)
     if config.rule == "constraint":
-        return _guarded(read_table(log, config.guard), table, config, reasons)
+        return _guarded(_guard_table(log, table, config), table, config, reasons)
     if config.rule == "votes":
         return _preferred(table, config, reasons)
     return np.ones(count, dtype=bool)
@@ -290,12 +291,28 @@ def _of_lowest_loss(table: Table, config: SelectConfig, reasons: list[str]) -> N
     return allowed
 
 
+def _guard_table(log: Sequence[Evaluated], table: Table, config: SelectConfig) -> Table:
+    """Return the guard tasks of a table's checkpoints, and of the first in the log that has them.
+
+    That one may lack a task to choose by. Where it cannot be compared, the table's first stands
+    for it.
+    """
+    able = [entry for entry in log if set(config.guard) <= set(entry.tasks)]
+    first = min(able, key=lambda entry: entry.step)
+    if first not in table.entries:
+        with contextlib.suppress(DataError):
+            found = read_table([first, *table.entries], config.guard)
+            if not found.left_out:
+                return found
+    return table.of(config.guard)
+
+
 def _guarded(
     guard: Table, table: Table, config: SelectConfig, reasons: list[str]
 ) -> NDArray[np.bool_]:
     """Return which checkpoints of `table` keep the guard tasks, at one-sided level.
 
-    Against the first that has these tasks, also where it lacks one to choose by.
+    guard: as of `_guard_table`; falls are from its first.
     """
     falls = guard.scores[0] - guard.scores
     t = float(stats.t.ppf(config.level, max(1.0, guard.dof)))

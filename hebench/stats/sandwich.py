@@ -9,8 +9,8 @@ directions that the data leave open.
 Letters of shapes: n observations, Q parameters, G clusters.
 
     >>> score = sparse.csr_matrix([[0.5], [-0.5], [0.5], [-0.5]])
-    >>> clustered_covariance(score, np.eye(1), [np.array([0, 0, 1, 1])])[1]
-    True
+    >>> clustered_covariance(score, np.eye(1), [np.array([0, 0, 1, 1])])[1].tolist()
+    [True]
 """
 
 import math
@@ -36,8 +36,10 @@ def centred_inverse(matrix: Floats, groups: Groups) -> Floats:
     return np.asarray(centre @ np.linalg.inv(matrix) @ centre, dtype=np.float64)
 
 
-def clustered_covariance(score: Any, bread: Floats, labels: list[Ints]) -> tuple[Floats, bool]:
-    """Return the covariance, shape (Q, Q), and whether all clusters are alike in an estimate.
+def clustered_covariance(
+    score: Any, bread: Floats, labels: list[Ints]
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return the covariance, shape (Q, Q), and in which estimates all clusters are alike, (Q,).
 
     score: shape (n, Q), sparse. bread: inverse information, shape (Q, Q). labels: one or two
     arrays of shape (n,), numbers 0..G-1; two are combined as by Cameron, Gelbach and Miller 2011
@@ -45,7 +47,7 @@ def clustered_covariance(score: Any, bread: Floats, labels: list[Ints]) -> tuple
     """
     units = min(int(label.max()) + 1 for label in labels)
     if units < 2:
-        return np.full_like(bread, math.nan), False
+        return np.full_like(bread, math.nan), np.zeros(len(bread), dtype=bool)
     meat = sum(_meat(score, label) for label in labels)
     if len(labels) == 2:
         both = labels[0] * (int(labels[1].max()) + 1) + labels[1]
@@ -56,9 +58,7 @@ def clustered_covariance(score: Any, bread: Floats, labels: list[Ints]) -> tuple
     # No variation between clusters would be read as certainty, also where it lacks in one estimate
     # alone: in these each cluster counts as one observation.
     alike = np.diag(covariance) < 1e-6 * np.diag(bread)
-    if not alike.any():
-        return covariance, False
-    return covariance + bread * np.outer(alike, alike) * score.shape[0] / units, True
+    return covariance + bread * np.outer(alike, alike) * score.shape[0] / units, alike
 
 
 def _meat(score: Any, label: Ints) -> Floats:

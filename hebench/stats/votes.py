@@ -179,7 +179,7 @@ def fit(  # noqa: PLR0913 (one argument a column of the votes)
         "no_ties": not tied,
         "all_ties": not wins.any(),
         "side_unknown": not sided,
-        "raters_alike": alike,
+        "raters_alike": bool(alike[:models].any()),
         "one_cluster": dof < 1,
     }
     covariance = covariance + flat

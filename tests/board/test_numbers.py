@@ -87,7 +87,7 @@ def test_a_single_text_says_nothing_of_bits_per_byte() -> None:
     assert method_words(found.method) == ("undefined", 0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(-1, 3)), min_size=2, max_size=30))
 def test_macro_f1_is_that_of_the_scorer(pairs: list[tuple[int, int]]) -> None:
     rows = tuple((float(gold), float(said)) for gold, said in pairs)

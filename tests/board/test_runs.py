@@ -61,6 +61,17 @@ def test_an_average_of_weights_is_a_rival_and_no_point_of_the_curve(site: Site, 
     assert len(found.entries) == 7 and found.selection and len(found.selection.steps) == 8
     for chart in found.charts:
         assert [line.x for line in chart.lines] == [(100, 200, 300), (100, 200, 300, 400)]
+    for entry in run.entries:  # all of them: there is nothing to draw, and a page of it
+        assert entry.checkpoint is not None
+        models[entry.slug] = dataclasses.replace(
+            entry, checkpoint=dataclasses.replace(entry.checkpoint, averaged=True)
+        )
+    board = standings(models, site.board.stored)
+    (found,) = runs(board)
+    assert found.charts == () and found.entries == [] and found.steps[-1] == 400
+    averaged = dataclasses.replace(site, board=board)
+    for page in checkpoints.pages(averaged):
+        assert "400" in html(averaged, page)
 
 
 def test_differences_to_the_best_are_those_of_the_paired_test(site: Site, run: Run) -> None:

@@ -174,7 +174,7 @@ few_words = st.lists(st.sampled_from(["אב", "בג", "גד"]), max_size=9).map(
 
 
 @pytest.mark.parametrize("distinct_hashes", [None, 2, 1])
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(documents=st.lists(few_words, max_size=5), texts=st.lists(few_words, min_size=1, max_size=5))
 def test_hashes_that_collide_accuse_nobody(
     distinct_hashes: int | None, documents: list[str], texts: list[str]

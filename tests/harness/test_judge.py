@@ -307,13 +307,15 @@ def test_two_runs_side_by_side(run: Path, tmp_path: Path) -> None:
     assert summary.prompt_sha256 == prompt_sha256("preference", "he")
     assert summary_of(run, f"judge_{TASK}_vs_he-2.json")["pair"]["wins"] == [1, 1]
     (tmp_path / "elsewhere").mkdir()
-    namesake = write_run(
-        tmp_path / "elsewhere" / "he-2", lines, stamp=STAMP.replace("2026", "2027")
-    )
+    namesake = write_run(tmp_path / "elsewhere" / "he-2", lines)
     with server(answer) as (url, _):
         judge_run(config(url, run, namesake))
-    assert summary_of(run, f"judge_{TASK}_vs_he-2-2.json")["samples"] != list(summary.samples)
-    assert summary_of(run, f"judge_{TASK}_vs_he-2.json")["samples"] == list(summary.samples)
+        # Evaluated anew: that takes the place of the earlier one.
+        write_run(other, lines, stamp=STAMP.replace("2026", "2027"))
+        judge_run(config(url, run, other))
+    found = [summary_of(run, f"judge_{TASK}_vs_he-2{end}.json") for end in ("", "-2")]
+    assert [STAMP in one["samples"][1] for one in found] == [False, True]
+    assert found[0]["place"] != found[1]["place"] and not list(run.glob("judge_*-3.json"))
     assert not list(other.glob("judge_*"))
 
 

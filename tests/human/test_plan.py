@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hebench.human.plan import Planned, plan_seats
@@ -43,7 +43,6 @@ def main(seat: tuple[Planned, ...]) -> list[Planned]:
 
 
 @given(sizes())
-@settings(deadline=None)
 def test_a_plan_keeps_its_quotas(given_sizes: dict[str, Any]) -> None:
     plan = given_sizes["plan"]
     seats = plan_seats(**given_sizes)
@@ -63,7 +62,6 @@ def test_a_plan_keeps_its_quotas(given_sizes: dict[str, Any]) -> None:
 
 
 @given(sizes())
-@settings(deadline=None)
 def test_questions_use_items_and_pairs_evenly_and_none_twice(given_sizes: dict[str, Any]) -> None:
     seats = plan_seats(**given_sizes)
     models, items = given_sizes["models"], given_sizes["items"]
@@ -80,7 +78,6 @@ def test_questions_use_items_and_pairs_evenly_and_none_twice(given_sizes: dict[s
 
 
 @given(sizes(paired=True))
-@settings(deadline=None)
 def test_a_seat_shows_each_model_first_as_often_as_second(given_sizes: dict[str, Any]) -> None:
     for seat in plan_seats(**given_sizes):
         lead: Counter[int] = Counter()
@@ -104,7 +101,6 @@ def test_over_all_seats_each_pair_is_shown_both_ways_alike() -> None:
 
 
 @given(sizes(paired=True))
-@settings(deadline=None)
 def test_a_repeat_comes_half_a_seat_later_with_sides_swapped(given_sizes: dict[str, Any]) -> None:
     for seat in plan_seats(**given_sizes):
         place = {page.question: number for number, page in enumerate(main(seat))}

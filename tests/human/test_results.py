@@ -74,7 +74,7 @@ def test_independent_votes_promise_more_than_raters_do() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from(OUTCOMES), st.booleans()), min_size=1))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_sides_are_undone_and_the_order_of_votes_is_irrelevant(drawn: list[Any]) -> None:
     votes = [
         pair(f"i-{number}", f"r-{rater}", outcome, swapped=swapped)

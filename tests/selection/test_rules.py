@@ -92,6 +92,9 @@ def test_the_guard_is_against_the_first_checkpoint_also_where_that_cannot_be_cho
     log[0] = replace(log[0], tasks={"en": log[0].tasks["en"]}, failed={"he": "server down"})
     with pytest.raises(ConfigError, match="no checkpoint keeps en within 10.0 points of checkpoin"):
         decide(log, SelectConfig(rule="constraint", guard=("en",), max_fall=0.1))
+    other = replace(log[0].tasks["en"], version="9")  # which cannot be compared with the rest
+    later = [replace(log[0], tasks={"en": other}), *log[1:]]
+    assert decide(later, SelectConfig(rule="constraint", guard=("en",), max_fall=0.1)).chosen
     made = decide(log, SelectConfig(rule="constraint", guard=("en",), max_fall=0.9))
     assert made.reasons[0].endswith(f"on 1 tasks, {len(hebrew[0].tasks['task'].scores)} items")
     assert any("of the first, checkpoint-100" in reason for reason in made.reasons)

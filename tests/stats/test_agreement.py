@@ -115,7 +115,7 @@ def test_too_few_units_that_vary_have_no_interval() -> None:
 
 
 @given(seed=st.integers(0, 500))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_neither_order_nor_units_rated_once_nor_names_of_answers_matter(seed: int) -> None:
     table = random_ratings(seed, units=15)
     generator = np.random.default_rng(seed)
@@ -129,7 +129,7 @@ def test_neither_order_nor_units_rated_once_nor_names_of_answers_matter(seed: in
 
 
 @given(seed=st.integers(0, 500))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_coefficients_are_at_most_one_and_alpha_lies_in_its_interval(seed: int) -> None:
     table = random_ratings(seed)
     for metric in ("nominal", "ordinal", "interval"):

@@ -153,7 +153,7 @@ def test_what_was_simulated_is_recovered() -> None:
 
 
 @given(seed=st.integers(0, 1000))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_order_of_votes_is_irrelevant(seed: int) -> None:
     first, second, outcome, rater = simulated(seed, votes=60)
     order = np.random.default_rng(seed).permutation(60)
@@ -164,7 +164,7 @@ def test_the_order_of_votes_is_irrelevant(seed: int) -> None:
 
 
 @given(seed=st.integers(0, 1000))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_swapping_all_sides_turns_the_side_effect_and_nothing_else(seed: int) -> None:
     first, second, outcome, rater = simulated(seed, votes=60)
     style = np.random.default_rng(seed).normal(size=(60, 1))
@@ -176,7 +176,7 @@ def test_swapping_all_sides_turns_the_side_effect_and_nothing_else(seed: int) ->
 
 
 @given(seed=st.integers(0, 1000))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_renaming_models_renames_the_result(seed: int) -> None:
     first, second, outcome, rater = simulated(seed, votes=60)
     names = np.random.default_rng(seed).permutation(4)
@@ -230,7 +230,7 @@ def test_unjudged_votes_are_counted_and_left_out() -> None:
 
 
 @given(data=st.data(), models=st.integers(2, 5), votes=st.integers(1, 12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_few_votes_have_a_fit_whose_win_rates_lie_in_their_intervals(
     data: st.DataObject, models: int, votes: int
 ) -> None:
@@ -360,7 +360,7 @@ def test_a_shared_first_place_needs_no_vote_to_fall() -> None:
 
 
 @given(seed=st.integers(0, 500))
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 def test_without_the_fragile_votes_another_model_is_first_and_with_fewer_not(seed: int) -> None:
     """Removing single votes, one after the other, is tried against the answer 1."""
     first, second, outcome, rater = simulated(seed, votes=40, models=3)

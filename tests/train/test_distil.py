@@ -58,7 +58,7 @@ def rows_of(folder: Path):
     return model.get_input_embeddings().weight, model.get_output_embeddings().weight
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from([*WORDS, "ferry", "2026,", "״די!״", "\n", "é"]), min_size=1))
 def test_teacher_and_student_have_read_the_same_text_at_every_place(given_folders, words):
     old, new = open_tokenizer(given_folders["model"]), open_tokenizer(given_folders["tokenizer"])

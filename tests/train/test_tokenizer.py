@@ -152,7 +152,7 @@ def test_hebrew_takes_fewer_tokens_and_the_vocabulary_grows_by_what_was_asked(
     assert len(ids(after, text)) < 0.75 * len(ids(before, text))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(st.characters(exclude_categories=["Cs"])))
 def test_text_without_the_language_is_tokenised_as_before(pair: Extended, text: str) -> None:
     before, after, _ = pair
@@ -160,7 +160,7 @@ def test_text_without_the_language_is_tokenised_as_before(pair: Extended, text: 
     assert ids(after, text) == ids(before, text)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.lists(st.sampled_from([*"אבשלוםהי תת", "ְ", "ָ", "🙂", "the ", "é", "12", "״"])))
 def test_mixed_text_comes_back_from_its_tokens(pair: Extended, text: list[str]) -> None:
     _, after, _ = pair
@@ -169,7 +169,7 @@ def test_mixed_text_comes_back_from_its_tokens(pair: Extended, text: list[str]) 
     assert after.decode(ids(after, whole), clean_up_tokenization_spaces=False) == whole
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.lists(st.sampled_from([*"אבשלוםהי תת", "ְ", "ָ", "🙂", "the ", "é", "12", "״"])))
 def test_new_pieces_never_make_a_text_longer(pair: Extended, text: list[str]) -> None:
     before, after, _ = pair
@@ -292,7 +292,6 @@ def bpe_by_the_book(
     return learned, list(split.values())
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text("▁שלוםx", min_size=1, max_size=8), st.integers(1, 20), max_size=12))
 def test_incremental_counts_learn_what_counting_anew_learns(words: dict[str, int]) -> None:
     join = joiner(Spelling(byte_level=False), language("he"))
@@ -319,7 +318,6 @@ def segmented(word: str, merges: list[tuple[str, str]]) -> list[str]:
     return parts
 
 
-@settings(deadline=None)
 @given(st.lists(st.text("אבג", min_size=1, max_size=14), min_size=1, max_size=6))
 def test_older_merges_apply_again_where_a_new_one_makes_their_parts(words: list[str]) -> None:
     merges = [("א", "ב"), ("אב", "ג"), ("ג", "אב")]

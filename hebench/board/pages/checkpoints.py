@@ -73,6 +73,11 @@ class Run:
         """Return all checkpoints, by seed and step; averages of their weights are none."""
         return [entry for entries in _on_curve(self.seeds).values() for entry in entries]
 
+    @property
+    def steps(self) -> list[int]:
+        """Return the steps of all, averages too, in order."""
+        return sorted(_step(entry) for entries in self.seeds.values() for entry in entries)
+
 
 def pages(site: Site) -> Iterator[Page]:
     """Yield the index of training runs and the page of each; nothing without any."""
@@ -116,10 +121,11 @@ def _run(board: Board, name: str, entries: Sequence[ModelEntry]) -> Run:
     for entry in sorted(order, key=_step):
         seeds.setdefault(_seed(entry), []).append(entry)
     ordered = {seed: tuple(seeds[seed]) for seed in dict.fromkeys(map(_seed, order))}
+    curve = _on_curve(ordered)
     charts = [
-        _chart(board, column, _on_curve(ordered))
+        _chart(board, column, curve)
         for column in board.columns.values()
-        if any(column.complete(entry.slug) for entry in entries)
+        if any(column.complete(entry.slug) for own in curve.values() for entry in own)
     ]
     return Run(
         name=name,
@@ -238,8 +244,8 @@ def _line(entries: Sequence[ModelEntry], means: Sequence[Interval | MacroMean]) 
 
 
 def _mean_lines(run: Run) -> tuple[svg.Line, ...]:
-    """Return the means over the shared columns, one line a seed."""
-    if run.selection is None:
+    """Return the means over the shared columns, one line a seed; none without a checkpoint."""
+    if run.selection is None or not run.entries:
         return ()
     means = {step.entry.slug: step.standing.mean for step in run.selection.steps}
     return tuple(_line(own, [means[e.slug] for e in own]) for own in _on_curve(run.seeds).values())

@@ -63,10 +63,11 @@ _EMAIL = re.compile(
     re.I | re.A,
 )
 _PATH = r"""[/?#][^\s<>"“”„״«»]*"""
-# In Latin letters if the first label is: a Hebrew word may be written against it. Else in any.
-_HOST = r"(?>[a-z\d](?:[a-z\d.-]*[a-z\d])?)(?![^\W_]*\.[a-z])|[^\W_](?:[\w.-]*[^\W_])?"
+# In Latin letters, since a Hebrew word may be written against it; but what goes on to a dot and a
+# letter is of the name itself (café-paris.fr), which then is in any letters.
+_HOST = r"(?>[a-z\d](?:[a-z\d._-]*[a-z\d])?)(?![\w-]*\.[^\W\d_])|[^\W_](?:[\w.-]*[^\W_])?"
 _URL = re.compile(
-    rf"(?<![a-z\d])(?:(?:(?:https?|ftp)://|www\.)(?:{_HOST})(?::\d+)?(?:{_PATH})?"
+    rf"(?<![a-z\d])(?:(?:(?:https?|ftp)://(?:www\.)?|www\.)(?:{_HOST})(?::\d+)?(?:{_PATH})?"
     # Without a scheme only with a path: a site's bare name is a word of the sentence.
     r"|(?<![\w@./-])(?:[a-z\d-]{1,63}\.){1,4}(?:com|net|org|info|edu|gov|io|me|tv|il|uk|gr|eu)"
     rf"/[^\s<>\"“”„״«»]*)",
