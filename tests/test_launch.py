@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -188,7 +189,18 @@ def test_the_ray_job_starts_what_its_dry_run_said(
 ) -> None:
     calls: Calls = []
     found = ray_job(DRY="1")
-    monkeypatch.setattr(subprocess, "run", lambda command, check: calls.append(command))
+
+    def asked_for(command: list[str], check: bool) -> Any:
+        calls.append(command)
+        return SimpleNamespace(returncode=2 * refused)
+
+    monkeypatch.setattr(subprocess, "run", asked_for)
+    refused = True
+    with pytest.raises(SystemExit) as ended:
+        found["main"]()
+    assert ended.value.code == 2 and len(calls) == 1
+    refused = False
+    calls.clear()
     found["main"]()
     host, port = found["address"]()
     found["start"](0, host, port)

@@ -49,7 +49,9 @@ def start(node: int, host: str, port: int) -> None:
 
 def main() -> None:
     """Say what would be done, then do it on all machines at once."""
-    subprocess.run([sys.executable, "-m", *COMMAND, "--dry-run"], check=True)
+    planned = subprocess.run([sys.executable, "-m", *COMMAND, "--dry-run"], check=False)
+    if planned.returncode:
+        sys.exit(planned.returncode)  # it has said why
     if os.environ.get("DRY"):
         return
     ray.init()

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # One machine: torchrun starts a process for each GPU.
-#   MODEL=mistral-7b TEXT=corpora bash examples/launch/single_node.sh [key=value ...]
+#   MODEL=mistral-7b TEXT=corpora CHAT=chat.jsonl PREFERENCES=pairs.jsonl \
+#       bash examples/launch/single_node.sh [key=value ...]
 # It first says what it would do and stops if that cannot start; DRY=1 stops there in any case.
 set -euo pipefail
 

@@ -23,7 +23,7 @@ from hebench.errors import one_line
 from hebench.files import sha256_of_json
 from hebench.harness.answers import is_truncated
 from hebench.harness.prefix import PrefixLM
-from hebench.harness.tasks import fingerprint, load_tasks, quiet
+from hebench.harness.tasks import fingerprint, load_tasks, quiet, source_sha256
 from hebench.train.allocator import as_usual
 
 Sample = dict[str, Any]
@@ -62,6 +62,7 @@ class Described:
     total: int  # items in the split
     task_sha256: str
     data_sha256: str  # over every document of the split
+    source_sha256: str
 
 
 def ask(  # noqa: PLR0913 (each is named at the call)
@@ -127,6 +128,7 @@ def _described(task: Any) -> Described:
         total=len(task.eval_docs),
         task_sha256=fingerprint(task),
         data_sha256=sha256_of_json(list(task.eval_docs)),
+        source_sha256=source_sha256(task),
     )
 
 

@@ -65,6 +65,7 @@ def _manifest(
         task_sha256={name: each.task_sha256 for name, each in asked.described.items()},
         task_versions={name: asked.versions[name] for name in asked.samples},
         data_sha256={name: each.data_sha256 for name, each in asked.described.items()},
+        source_sha256={name: each.source_sha256 for name, each in asked.described.items()},
         prompt_sha256={name: _prompts(found) for name, found in asked.samples.items()},
         metric_signatures=text.signatures(),
         versions=package_versions(),

@@ -417,7 +417,9 @@ def test_each_training_has_its_own_budget_and_its_own_log(
 
 
 def _share(*doc_ids: int, failed: dict[str, str] | None = None, truncated: int = 0) -> Asked:
-    described = Described(config={}, shots=0, total=9, task_sha256="t", data_sha256="d")
+    described = Described(
+        config={}, shots=0, total=9, task_sha256="t", data_sha256="d", source_sha256="s"
+    )
     names = [name for name in ("a", "b") if name not in (failed or {})]
     return Asked(
         samples={name: [{"doc_id": doc_id} for doc_id in doc_ids] for name in names},
