@@ -150,7 +150,7 @@ def evaluate(config: EvalConfig) -> RunManifest:
         counts = _summed(lm, log, loaded)
         if rank() == 0:
             log.merge()
-    except BaseException:
+    except BaseException:  # Ctrl-C, too: whatever ended it before its first answer
         log.drop_begun()
         raise
     finally:

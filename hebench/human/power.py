@@ -32,7 +32,7 @@ class Power:
     votes: int  # of the plan, without repeats and checks
     questions: int
     shared: int  # questions asked of several raters
-    votes_a_pair: float  # of models, until the study stops; of a model where answers are single
+    votes_a_pair: float  # of models, until the study stops; of a model where judged singly
     needed: dict[float, Needed]  # empty where answers are judged singly
     detectable: float | None  # smallest win rate found four times out of five; None: none is
     detectable_points: float | None  # likert: smallest difference of two models' means

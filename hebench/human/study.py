@@ -117,9 +117,7 @@ class Stop:
 
     rule: Literal["all", "votes", "precision"] = "all"
     votes: int | None = None  # for `votes`: answered questions of the plan
-    half_width: float | None = (
-        None  # for `precision`: of the interval of every win rate, mean or share
-    )
+    half_width: float | None = None  # for `precision`: of every interval of a rate, mean or share
 
     def __post_init__(self) -> None:
         """Refuse a rule without its number, or a number without its rule."""

@@ -166,8 +166,7 @@ def run(config: CalibrateConfig, *, model: Path, corpus: Path, out: Path) -> Sta
         network.to(DTYPES[precision])  # the body
         text = Text(training_passages(config, corpus / "train"), tokenizer, config)
         if not (out / PROGRESS).is_file():  # what was read was read by tables that are lost
-            for name in (READING, STATES):
-                (out / name).unlink(missing_ok=True)
+            _forget_reading(out)
         descent = _train(network, tables, text, out / PROGRESS, precision)
         heard, reading_seconds = _read(network, tables, text, out, first=descent.step)
         del network  # its body is opened again, unrounded: there may be no memory for two
@@ -198,9 +197,13 @@ def run(config: CalibrateConfig, *, model: Path, corpus: Path, out: Path) -> Sta
         save_model(out / MODEL, network, tokenizer, record)
         finished = stage.finish(metrics)
         descent.forget()
-        for name in (READING, STATES):
-            (out / name).unlink(missing_ok=True)
+        _forget_reading(out)
         return finished
+
+
+def _forget_reading(out: Path) -> None:
+    for name in (READING, STATES):
+        (out / name).unlink(missing_ok=True)
 
 
 def _untied(model: Path, config: CalibrateConfig) -> Any:

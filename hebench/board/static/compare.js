@@ -52,7 +52,8 @@
   function line({key, b, listed, ...row}, scale, q) {
     if (!row.n) return fill("none", {title: title(key)});
     const x = (value) => 60 + 59 * value / scale, missed = hebenchPercent(row.detectable);
-    const link = (only) => !key || !listed ? undefined : document.body.dataset.home + `items/${key}/1.html` +
+    const link = (only) => !key || !listed ? undefined :
+      document.body.dataset.home + `items/${key}/1.html` +
       hebenchHash({q, a: chosen[0], b: chosen[b], only});
     return fill("line", {
       ...row, missed, title: title(key), won: link("better"), lost: link("worse"),
