@@ -1,9 +1,10 @@
 """Shared beginnings give the stock model's answers, and are computed once."""
 
 import importlib.metadata
+import itertools
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -333,7 +334,7 @@ def test_rows_that_share_no_block_are_attended_to_in_one_call(
     fused = rows.Rows._fused
 
     def watched(now: Any, *rest: Any) -> Any:
-        asked.append(len(now.padded))
+        asked.append(len(now.groups[0].padded))
         return fused(now, *rest)
 
     monkeypatch.setattr(rows.Rows, "_fused", staticmethod(watched))
@@ -378,8 +379,8 @@ def test_answers_longer_than_reckoned_are_put_off_and_go_on(
 
 
 @pytest.mark.skipif(DEVICE != "cpu", reason="a GPU gives a quarter of what is free")
-@pytest.mark.parametrize(("small", "share"), [(384 * 2**20, 1), (0, 0.5)])
-def test_answers_of_a_small_model_may_take_as_much_memory_as_its_weights(
+@pytest.mark.parametrize(("small", "share"), [(768 * 2**20, 2), (0, 0.5)])
+def test_answers_of_a_small_model_may_take_twice_the_memory_of_its_weights(
     pair: Callable[..., tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch, small: int, share: float
 ) -> None:
     monkeypatch.setattr(budget, "_CPU_SLOTS_BYTES", small)
@@ -388,6 +389,65 @@ def test_answers_of_a_small_model_may_take_as_much_memory_as_its_weights(
     a_token = sum(2 * x.shape[0] * x.shape[-1] * 4 for x, _ in states)
     weights = sum(4 * weight.numel() for weight in ours.model.parameters())
     assert ours._budget.slots(ours.model, states) == int(share * weights / a_token) > 0
+
+
+@given(st.lists(st.tuples(st.integers(1, 17), st.integers(0, 90)), min_size=1, max_size=8))
+def test_rows_are_grouped_as_the_best_of_all_ways_to_cut_them(sides: list[tuple[int, int]]) -> None:
+    counts = [count for count, _ in sides]
+    slots = [count + used for count, used in sides]
+
+    def taken(groups: Iterable[tuple[int, int]]) -> float:
+        return sum(200 + (b - a) * max(counts[a:b]) * max(slots[a:b]) for a, b in groups)
+
+    inner = range(1, len(sides))
+    every = [
+        list(itertools.pairwise([0, *cuts, len(sides)]))
+        for number in range(len(sides))
+        for cuts in itertools.combinations(inner, number)
+    ]
+    found = rows.grouped(counts, slots, 200)
+    assert found in every and taken(found) == min(map(taken, every))
+    assert rows.grouped(counts, slots, math.inf) == [(0, len(sides))]
+
+
+@pytest.mark.parametrize(("shape", "used"), [((3, 7), (3, 5)), ((9, 2), (4, 2)), ((2, 9), (2, 3))])
+def test_rows_of_another_length_stay_in_their_memory_and_keep_what_they_hold(
+    shape: tuple[int, int], used: tuple[int, int]
+) -> None:
+    states = rows._moved(torch.zeros(0, 2, 0, 3), 4, 5, (0, 0), 30)
+    states.copy_(torch.arange(4 * 2 * 5 * 3.0).view(4, 2, 5, 3))
+    before = states.clone()
+    found = rows._moved(states, *shape, used, 30)
+    assert found.shape == (shape[0], 2, shape[1], 3) and found.is_contiguous()
+    kept = found[: used[0], :, : used[1]]
+    assert kept.equal(before[: used[0], :, : used[1]])
+    at_once = DEVICE == "cpu"
+    assert (found.data_ptr() == states.data_ptr()) or not at_once
+    larger = rows._moved(found, 8, 8, used, 30)
+    assert larger.data_ptr() != found.data_ptr() and larger[: used[0], :, : used[1]].equal(kept)
+    assert not larger[used[0] :].any() and larger.isfinite().all()
+
+
+def test_answers_in_the_making_take_no_more_room_than_they_may(
+    pair: Callable[..., tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rooms: list[int] = []
+    reserve = rows.Rows.reserve
+
+    def watched(self: Any, *sizes: int) -> None:
+        reserve(self, *sizes)
+        rooms.append(self._room[0] * self._room[1])
+
+    monkeypatch.setattr(decode._Decoder, "_reckoned", lambda self: 1)  # so that they outgrow it
+    monkeypatch.setattr(budget.Budget, "slots", lambda *_: 300)
+    stock, ours = pair()
+    assert ours._writes
+    monkeypatch.setattr(rows.Rows, "reserve", watched)
+    asked = [free(f"{REVIEWS[place % 3]} {place}", 60) for place in range(12)]
+    found = ours.generate_until(asked, disable_tqdm=True)
+    assert found == stock.generate_until(asked, disable_tqdm=True)
+    # A pass reads a few guesses more than it keeps.
+    assert max(rooms) <= 300 + 300 // 8 + 17 * 12 and len(rooms) > 4
 
 
 PART = rows._part
@@ -419,12 +479,13 @@ def test_attention_that_cannot_be_put_together_goes_the_stock_way(
 @given(
     st.lists(st.tuples(st.floats(0.01, 0.99), st.integers(0, 16)), min_size=1, max_size=40),
     st.integers(1, 200),
+    st.sampled_from(["cpu", "cuda"]),
 )
 def test_guesses_are_read_from_the_likeliest_on_and_within_the_pass(
-    rows_guessed: list[tuple[float, int]], most: int
+    rows_guessed: list[tuple[float, int]], most: int, device: str
 ) -> None:
     chances, rooms = zip(*rows_guessed, strict=True)
-    found = guesses.worth_reading(chances, rooms, most, "cpu")
+    found = guesses.worth_reading(chances, rooms, most, device)
     assert all(0 <= count <= room for count, room in zip(found, rooms, strict=True))
     assert len(found) + sum(found) <= max(most, len(found))
     read = [chance**count for chance, count in zip(chances, found, strict=True) if count]
@@ -434,7 +495,8 @@ def test_guesses_are_read_from_the_likeliest_on_and_within_the_pass(
         if count < min(room, max(found))
     ]
     assert not read or not left or min(read) >= max(left) - 1e-9
-    assert (max(found) + 1) * len(found) <= 2 * (sum(found) + len(found))
+    if device == "cuda":
+        assert (max(found) + 1) * len(found) <= 2 * (sum(found) + len(found))
     assert guesses.worth_reading(chances, rooms, most, "tpu") == [0] * len(chances)
 
 
@@ -515,11 +577,11 @@ def test_lack_of_memory_for_rows_is_answered_by_fewer_at_a_time(
 ) -> None:
     moved, refused = rows._moved, []
 
-    def scarce(states: Any, count: int, slots: int, used: Any) -> Any:
+    def scarce(states: Any, count: int, *rest: Any) -> Any:
         if count > 2:
             refused.append(count)
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
-        return moved(states, count, slots, used)
+        return moved(states, count, *rest)
 
     stock, ours = pair()
     assert ours._writes

@@ -8,7 +8,7 @@ import torch
 Result = TypeVar("Result")
 
 _CPU_TOKENS = 512  # with more a token is no faster, and what is masked costs
-_CPU_SLOTS_BYTES = 384 * 2**20  # answers in the making: the more, the fewer fetches of the weights
+_CPU_SLOTS_BYTES = 768 * 2**20  # answers in the making: the more, the fewer fetches of the weights
 _FIRST_TOKENS = 256  # of an accelerator, to see what a token costs there
 _MOST_TOKENS = 4096  # from here on the mask, which grows by the square, costs more than it saves
 
@@ -41,12 +41,12 @@ class Budget:
     def slots(self, model: Any, states: Sequence[tuple[Any, Any]]) -> int:
         """Return how many tokens' keys and values may be held while answers are written.
 
-        Half the memory of the weights, of a small model up to all of it; of an accelerator a
+        Half the memory of the weights, of a small model up to twice of it; of an accelerator a
         quarter of what is free.
         states: of each layer, keys and values (heads, any, width).
         """
         weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
-        room = max(weights / 2, min(weights, _CPU_SLOTS_BYTES))
+        room = max(weights / 2, min(2 * weights, _CPU_SLOTS_BYTES))
         if self._device.type == "cuda":
             room = torch.cuda.mem_get_info(self._device)[0] / 4
         one = sum(x.shape[0] * x.shape[-1] * x.element_size() for pair in states for x in pair)

@@ -1,5 +1,6 @@
 """What an answer may go on with: the words that followed its last two before (prompt lookup)."""
 
+import math
 from collections.abc import Sequence
 from heapq import heapify, heappop, heapreplace
 
@@ -7,7 +8,9 @@ from heapq import heapify, heappop, heapreplace
 # anyway: measured as 25 to 30 on a CPU; an accelerator waits for its calls, however many are read.
 _FIXED_TOKENS = {"cpu": 28, "cuda": 2048}
 _LONGEST = 16  # tokens
-_PADDED = 2  # attention pads the rows of a pass to the longest: to so many times its tokens at most
+# Attention pads the rows of a pass to the longest, to so many times its tokens at most; on a
+# processor it comes in groups of rows.
+_PADDED = {"cuda": 2}
 _MEMORY = 0.9  # of how well earlier guesses did, after each further one
 
 
@@ -77,8 +80,8 @@ def worth_reading(
             heapreplace(heap, (-chance * chances[row], row))
         else:
             heappop(heap)
-    longest = max(found, default=0)
-    while (longest + 1) * len(found) > _PADDED * read:
+    longest, padded = max(found, default=0), _PADDED.get(device, math.inf)
+    while (longest + 1) * len(found) > padded * read:
         longest -= 1
         read -= sum(count > longest for count in found)
     return [min(count, longest) for count in found]

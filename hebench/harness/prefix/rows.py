@@ -5,10 +5,12 @@ them, and to the row's own slots. What the parts say is put together by their we
 softmax (Juravsky et al. 2024, https://arxiv.org/abs/2402.05099). So a row costs its own tokens and
 not those of strangers, and a hundred questions hold their few shots once.
 
-Letters of shapes: N tokens of a pass, R rows, T the most tokens that a row has among them, L slots
-of the longest row, S slots of a block, K heads of keys, G heads of queries to each, D their width.
+Letters of shapes: N tokens of a pass, R rows of a group, T the most tokens that one of them has in
+the pass, L slots of the longest of them, S slots of a block, K heads of keys, G heads of queries to
+each, D their width.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +29,9 @@ _PROBE, _PROBED = 12, 3  # tokens of a block and of each of two rows to try a mo
 _FUSED = ("cuda",)
 # And where a call says what a part weighs at no other price.
 _WEIGHED = ("cpu",)
+# What a call of attention takes beside its multiplications, in these: a tenth of a millisecond. No
+# other device attends to rows in groups.
+_CALL_COST = {"cpu": 3e6}
 Part = tuple[int, int]  # first and last place in a prompt, the latter exclusive
 
 
@@ -59,11 +64,21 @@ class _Shared:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Group:
+    """Rows next to each other whose own slots are attended to in one call."""
+
+    rows: slice  # of those of the pass
+    slots: int  # L
+    padded: Any  # (R, T) tokens of each row; where it has fewer, its last one again
+    masks: dict[int | None, Any]  # by window, (R, 1, G * T, L) to be added
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Pass:
     """Where the tokens of a pass stand."""
 
-    padded: Any  # (R, T) tokens of each row; where it has fewer, its last one again
-    back: Any  # (N,) of each token, its place in the padded form
+    groups: list[_Group]
+    back: Any  # (N,) of each token, its place in the groups' padded forms, one behind the other
     shared: list[_Shared]
     fused: bool  # one call of attention does for all that the tokens see
 
@@ -71,9 +86,14 @@ class _Pass:
 class Rows:
     """The slots of answers that are being written, and the reading of further tokens into them."""
 
-    def __init__(self, branches: Branches) -> None:
-        """Take the reader of the prompts, whose model reads the answers, too."""
+    def __init__(self, branches: Branches, most: int = 0) -> None:
+        """Take the reader of the prompts, whose model reads the answers, too.
+
+        most: slots of all rows together that will hardly be exceeded. On a processor they are
+        taken at once, since memory costs nothing there before it is written to.
+        """
         self._branches = branches
+        self._most = most
         self._rows: list[_Row] = []
         self._blocks: dict[int, _Block] = {}
         self._cache = DynamicCache()
@@ -89,7 +109,7 @@ class Rows:
         # For want of memory some layers may keep the room that they had.
         self._room = min(room[0], self._room[0]), min(room[1], self._room[1])
         for layer in self._cache.layers:
-            layer.reserve(*room, used)
+            layer.reserve(*room, used, self._most)
         self._room = room
 
     def add(self, path: Ints, parts: Sequence[Part]) -> None:
@@ -148,25 +168,32 @@ class Rows:
         steps = np.arange(len(own)) - np.repeat(np.cumsum(counts) - counts, counts)
         slots = used[own] + steps
         places = np.array([row.start for row in rows])[own] + slots
-        width, longest = int(counts.max()), int((used + counts).max())
-        columns = np.minimum(np.arange(width), counts[:, None] - 1)
+        longest = int((used + counts).max())
         shared = self._shared(rows, own, places)
         fused = not shared and self._branches.device.type in _FUSED
+        groups = self._groups(used, counts, fused=fused)
+        sizes = [group.padded.numel() for group in groups]
+        back = [
+            offset + np.arange(len(group.padded))[:, None] * group.padded.shape[1]
+            for offset, group in zip(np.cumsum([0, *sizes]), groups, strict=False)
+        ]
         self._now = _Pass(
-            padded=self._put((np.cumsum(counts) - counts)[:, None] + columns),
-            back=self._put(own * width + steps),
+            groups=groups,
+            back=self._put(np.concatenate(back)[own, 0] + steps),
             shared=shared,
             fused=fused,
         )
         written = self._put(own + first), self._put(slots)
         if longest > self._room[1]:
-            self.reserve(self._room[0], longest + longest // 8)
+            # Of rows that have left only the room that the others need is kept.
+            room, fits = longest + longest // 8, self._most // len(self._rows)
+            self.reserve(len(self._rows), min(room, fits) if longest <= fits else room)
         for layer in self._cache.layers:
             layer.written, layer.seen = written, (slice(first, first + len(rows)), longest)
         return self._branches.forward(
             np.concatenate([np.asarray(piece, dtype=np.int64) for piece in pieces]),
             places,
-            self._masks(used[:, None] + columns, longest, fused=fused),
+            groups[0].masks,  # for one that it is given the model makes none; attention takes each
             self._cache,
             np.arange(len(own)),
             self._attention,
@@ -174,6 +201,23 @@ class Rows:
 
     def _put(self, values: NDArray[Any]) -> Any:
         return torch.from_numpy(values).to(self._branches.device)
+
+    def _groups(self, used: Ints, counts: Ints, *, fused: bool) -> list[_Group]:
+        """Return the rows of a pass in groups; they have `used` slots and read `counts` tokens."""
+        keys, values = self._branches.empty[0]
+        pair = len(keys) * self._branches.groups * (keys.shape[-1] + values.shape[-1])
+        call = math.inf if fused else _CALL_COST.get(self._branches.device.type, math.inf) / pair
+        firsts = np.cumsum(counts) - counts
+        found = []
+        for start, stop in grouped(counts.tolist(), (used + counts).tolist(), call):
+            rows = slice(start, stop)
+            columns = np.arange(counts[rows].max())
+            columns = np.minimum(columns, counts[rows, None] - 1)
+            longest = int((used + counts)[rows].max())
+            masks = self._masks(used[rows, None] + columns, longest, fused=fused)
+            padded = self._put(firsts[rows, None] + columns)
+            found.append(_Group(rows=rows, slots=longest, padded=padded, masks=masks))
+        return found
 
     def _masks(self, slots: Ints, longest: int, *, fused: bool) -> dict[int | None, Any]:
         """Return what tokens in `slots` (R, T) see of their rows, by window, (R, 1, G * T, L).
@@ -228,16 +272,27 @@ class Rows:
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         weighs = query.device.type in _WEIGHED and self._branches.weighs
         asked = query[0].float().unflatten(0, (key.shape[1], -1))
-        own = asked[:, :, now.padded].permute(2, 0, 1, 3, 4)
-        found, weight = _part(own, key, value, attention_mask, scale, weighs)
-        found = found.permute(1, 2, 0, 3, 4).flatten(2, 3)[:, :, now.back]
+        window = self._branches.windows[module.layer_idx]
+        own = [
+            _part(
+                asked[:, :, group.padded].permute(2, 0, 1, 3, 4),
+                key[group.rows, :, : group.slots],
+                value[group.rows, :, : group.slots],
+                *(group.masks[window], scale, weighs),
+            )
+            for group in now.groups
+        ]
+        found, weight = (
+            torch.cat([side.permute(1, 2, 0, 3, 4).flatten(2, 3) for side in sides], dim=2)
+            for sides in zip(*own, strict=True)
+        )
+        found = found[:, :, now.back]
         if now.shared:
-            weight = weight.permute(1, 2, 0, 3, 4).flatten(2, 3)[:, :, now.back]
+            weight = weight[:, :, now.back]
             levels = 2 + max(one.level for one in now.shared)
             parts = found.new_zeros((levels, *found.shape))
             weights = weight.new_full((levels, *weight.shape), torch.finfo(weight.dtype).min)
             parts[-1], weights[-1] = found, weight
-            window = self._branches.windows[module.layer_idx]
             for one in now.shared:
                 keys, values = one.block.states[module.layer_idx]
                 part = _part(
@@ -254,13 +309,42 @@ class Rows:
         now: _Pass, query: Any, keys: Any, values: Any, mask: Any, scaling: float | None
     ) -> Any:
         """Return the attention of the tokens `query` (K * G, N, D) to the slots of their rows."""
-        own = query.unflatten(0, (keys.shape[1], -1))[:, :, now.padded]  # K, G, R, T, D
+        own = query.unflatten(0, (keys.shape[1], -1))[:, :, now.groups[0].padded]  # K, G, R, T, D
         groups, steps = own.shape[1], own.shape[3]
         found = torch.nn.functional.scaled_dot_product_attention(
             own.permute(2, 0, 1, 3, 4).flatten(2, 3), keys, values, attn_mask=mask, scale=scaling
         )
         found = found.unflatten(2, (groups, steps)).permute(1, 2, 0, 3, 4).flatten(2, 3)
         return found[:, :, now.back].flatten(0, 1).transpose(0, 1)[None].contiguous()
+
+
+def grouped(counts: Sequence[int], slots: Sequence[int], call: float) -> list[tuple[int, int]]:
+    """Return the groups of rows next to each other, (first, behind the last), that take least.
+
+    counts: tokens of each row; slots: that it attends to. In a group all are padded to the most of
+    both; call: what a group takes beside that, in tokens times slots.
+    """
+    if call == math.inf:
+        return [(0, len(counts))]
+    least, begins = [0.0], [0]
+    for stop in range(1, len(counts) + 1):
+        tokens = longest = 0
+        best = math.inf
+        for start in reversed(range(stop)):
+            tokens, longest = max(tokens, counts[start]), max(longest, slots[start])
+            taken = (stop - start) * tokens * longest + call
+            if taken >= best:  # further rows only add to it
+                break
+            if least[start] + taken < best:
+                best, begin = least[start] + taken, start
+        least.append(best)
+        begins.append(begin)
+    found: list[tuple[int, int]] = []
+    stop = len(counts)
+    while stop:
+        found.append((begins[stop], stop))
+        stop = begins[stop]
+    return found[::-1]
 
 
 def can_write(branches: Branches) -> bool:
@@ -306,10 +390,13 @@ class _Own(DynamicLayer):  # type: ignore[misc]
         self.written: tuple[Any, Any]  # row and slot of each new token
         self.seen: tuple[slice, int]  # the rows of the pass, and L
 
-    def reserve(self, rows: int, slots: int, used: tuple[int, int]) -> None:
-        """Take room for so many rows of so many slots; `used` are the first ones of both."""
-        self.keys = _moved(self.keys, rows, slots, used)
-        self.values = _moved(self.values, rows, slots, used)
+    def reserve(self, rows: int, slots: int, used: tuple[int, int], most: int) -> None:
+        """Take room for so many rows of so many slots; `used` are the first ones of both.
+
+        most: see `Rows`.
+        """
+        self.keys = _moved(self.keys, rows, slots, used, most)
+        self.values = _moved(self.values, rows, slots, used, most)
 
     def move(self, source: int, target: int, used: int) -> None:
         """Copy a row to the place of another."""
@@ -329,11 +416,35 @@ class _Own(DynamicLayer):  # type: ignore[misc]
         return self.seen[1]
 
 
-def _moved(states: Any, rows: int, slots: int, used: tuple[int, int]) -> Any:
-    # Zeros: what a row does not use is hidden by a mask, which hides no NaN.
-    found = states.new_zeros((rows, states.shape[1], slots, states.shape[3]))
-    found[: used[0], :, : used[1]] = states[: used[0], :, : used[1]]
+def _moved(states: Any, rows: int, slots: int, used: tuple[int, int], most: int) -> Any:
+    """Return room for rows of slots that holds the first ones of `states`: the same if it can.
+
+    New blocks of ever another size would leave gaps of their sizes in a processor's memory.
+    """
+    shape = rows, states.shape[1], slots, states.shape[3]
+    strides = math.prod(shape[1:]), slots * shape[3], shape[3], 1
+    if math.prod(shape) * states.element_size() > states.untyped_storage().nbytes():
+        found = _zeros(states, math.prod(shape), most * shape[1] * shape[3]).as_strided(
+            shape, strides
+        )
+        found[: used[0], :, : used[1]] = states[: used[0], :, : used[1]]
+        return found
+    found = states.as_strided(shape, strides)
+    if states.stride() != strides:
+        # None is written over that is still to be moved: the last ones first where rows get longer.
+        order = range(used[0])
+        for row in reversed(order) if slots > states.shape[2] else order:
+            found[row, :, : used[1]] = states[row, :, : used[1]].clone()
     return found
+
+
+def _zeros(like: Any, size: int, most: int) -> Any:
+    """Return at least `size` zeros: a mask hides what a row does not use, but hides no NaN."""
+    if like.device.type != "cpu":
+        return like.new_zeros(size)
+    # Unlike PyTorch's, which are written, NumPy's take up no memory before they are written to.
+    room = np.zeros(max(size, most) * like.element_size(), dtype=np.uint8)
+    return torch.from_numpy(room).view(like.dtype)
 
 
 def _part(  # noqa: PLR0913, PLR0917 (those of attention)
