@@ -379,7 +379,7 @@ def test_answers_longer_than_reckoned_are_put_off_and_go_on(
 
 
 @pytest.mark.skipif(DEVICE != "cpu", reason="a GPU gives a quarter of what is free")
-@pytest.mark.parametrize(("small", "share"), [(768 * 2**20, 2), (0, 0.5)])
+@pytest.mark.parametrize(("small", "share"), [(576 * 2**20, 2), (0, 0.5)])
 def test_answers_of_a_small_model_may_take_twice_the_memory_of_its_weights(
     pair: Callable[..., tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch, small: int, share: float
 ) -> None:
@@ -421,11 +421,11 @@ def test_rows_of_another_length_stay_in_their_memory_and_keep_what_they_hold(
     assert found.shape == (shape[0], 2, shape[1], 3) and found.is_contiguous()
     kept = found[: used[0], :, : used[1]]
     assert kept.equal(before[: used[0], :, : used[1]])
-    at_once = DEVICE == "cpu"
-    assert (found.data_ptr() == states.data_ptr()) or not at_once
+    assert found.data_ptr() == states.data_ptr()
     larger = rows._moved(found, 8, 8, used, 30)
     assert larger.data_ptr() != found.data_ptr() and larger[: used[0], :, : used[1]].equal(kept)
     assert not larger[used[0] :].any() and larger.isfinite().all()
+    assert rows._zeros(states, 4, 10**15).tolist() == [0] * 4  # more than any machine promises
 
 
 def test_answers_in_the_making_take_no_more_room_than_they_may(

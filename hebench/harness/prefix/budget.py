@@ -8,7 +8,7 @@ import torch
 Result = TypeVar("Result")
 
 _CPU_TOKENS = 512  # with more a token is no faster, and what is masked costs
-_CPU_SLOTS_BYTES = 768 * 2**20  # answers in the making: the more, the fewer fetches of the weights
+_CPU_SLOTS_BYTES = 576 * 2**20  # answers in the making: the more, the fewer fetches of the weights
 _FIRST_TOKENS = 256  # of an accelerator, to see what a token costs there
 _MOST_TOKENS = 4096  # from here on the mask, which grows by the square, costs more than it saves
 

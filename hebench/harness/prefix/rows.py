@@ -10,6 +10,7 @@ the pass, L slots of the longest of them, S slots of a block, K heads of keys, G
 each, D their width.
 """
 
+import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -172,14 +173,12 @@ class Rows:
         shared = self._shared(rows, own, places)
         fused = not shared and self._branches.device.type in _FUSED
         groups = self._groups(used, counts, fused=fused)
-        sizes = [group.padded.numel() for group in groups]
-        back = [
-            offset + np.arange(len(group.padded))[:, None] * group.padded.shape[1]
-            for offset, group in zip(np.cumsum([0, *sizes]), groups, strict=False)
-        ]
+        widths = np.repeat(
+            [group.padded.shape[1] for group in groups], [len(group.padded) for group in groups]
+        )
         self._now = _Pass(
             groups=groups,
-            back=self._put(np.concatenate(back)[own, 0] + steps),
+            back=self._put((np.cumsum(widths) - widths)[own] + steps),
             shared=shared,
             fused=fused,
         )
@@ -440,11 +439,12 @@ def _moved(states: Any, rows: int, slots: int, used: tuple[int, int], most: int)
 
 def _zeros(like: Any, size: int, most: int) -> Any:
     """Return at least `size` zeros: a mask hides what a row does not use, but hides no NaN."""
-    if like.device.type != "cpu":
-        return like.new_zeros(size)
-    # Unlike PyTorch's, which are written, NumPy's take up no memory before they are written to.
-    room = np.zeros(max(size, most) * like.element_size(), dtype=np.uint8)
-    return torch.from_numpy(room).view(like.dtype)
+    if like.device.type == "cpu" and most > size:
+        # Unlike PyTorch's, which are written, NumPy's take up no memory before they are written to.
+        with contextlib.suppress(MemoryError):  # unless the system promises no more than it has
+            room = np.zeros(most * like.element_size(), dtype=np.uint8)
+            return torch.from_numpy(room).view(like.dtype)
+    return like.new_zeros(size)
 
 
 def _part(  # noqa: PLR0913, PLR0917 (those of attention)
