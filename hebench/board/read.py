@@ -88,7 +88,7 @@ def newest_results(folder: Path) -> Path:
     Raises DataError if there is none.
     """
     if not folder.is_dir():
-        raise DataError(f"expected a run folder, found nothing at {folder}; check the path")
+        raise DataError(f"expected a run folder, found none at {folder}; check the path")
     found = [*folder.glob("results_*.json"), *folder.glob("*/results_*.json")]
     if not found:
         raise DataError(

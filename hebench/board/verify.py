@@ -31,7 +31,7 @@ def verify(folder: Path, site: Path) -> tuple[int, int]:
     Raises DataError at the first that does not: the page, and the first line that differs.
     """
     if not site.is_dir():
-        raise DataError(f"expected a built site, found nothing at {site}; run hebench board build")
+        raise DataError(f"expected a built site, found none at {site}; run hebench board build")
     built = load_site(folder)  # which finds damaged records
     scores = _verify_scores(folder, site / "api" / "v1" / "scores.csv")
     expected = set()

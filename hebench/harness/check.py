@@ -56,7 +56,7 @@ def check_tasks(folder: Path) -> list[Problem]:
     not fixed, stop strings that can never match, and group members that do not exist.
     """
     if not folder.is_dir():
-        raise TaskError(f"expected a folder of task files, found nothing at {folder}")
+        raise TaskError(f"expected a folder of task files, found none at {folder}")
     problems: list[Problem] = []
     unnamed = False
     configs: dict[Path, dict[str, Any]] = {}

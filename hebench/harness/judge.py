@@ -412,7 +412,7 @@ def _read_log(path: Path) -> dict[Key, Record]:
 def _samples_file(folder: Path, task: str) -> Path:
     """Return the newest samples of a task in `folder`, or one folder below, as lm_eval nests it."""
     if not folder.is_dir():
-        raise DataError(f"expected a run folder, found nothing at {folder}; check the path")
+        raise DataError(f"expected a run folder, found none at {folder}; check the path")
     if RunManifest.read(folder) is None and (folder / "answers.jsonl").exists():
         raise DataError(
             f"{folder}: this evaluation is not finished; run the same command to continue it"

@@ -157,7 +157,7 @@ def evaluated_samples(
 def _run(
     found: Found, config: EvaluateConfig, out: Path
 ) -> tuple[dict[str, TaskItems], str | None]:
-    kind, place = _device(config.device)
+    kind, place = device_of(config.device)
     with place:
         manifest: RunManifest = evaluate(
             EvalConfig(
@@ -176,17 +176,21 @@ def _run(
     return read_items(out), manifest.model.weights_sha256
 
 
-def _device(name: str) -> tuple[str, contextlib.AbstractContextManager[Any]]:
+def device_of(name: str) -> tuple[str, contextlib.AbstractContextManager[Any]]:
     """Return a device's kind, and what makes a numbered GPU the one of that kind meanwhile.
 
     Answers belong to a kind: one GPU goes on where another one was cut off.
-    Raises ConfigError for a number that this machine does not have.
+    Raises ConfigError for a GPU that this machine does not have.
     """
     kind, _, number = name.partition(":")
-    if kind != "cuda" or not number:
+    if kind != "cuda":
         return name, contextlib.nullcontext()
-    if not number.isdecimal() or int(number) >= torch.cuda.device_count():
-        count = torch.cuda.device_count()
+    count = torch.cuda.device_count()
+    if not count:
+        raise ConfigError(f"--device: expected a device of this machine, such as cpu, found {name}")
+    if not number:
+        return name, contextlib.nullcontext()
+    if not number.isdecimal() or int(number) >= count:
         raise ConfigError(f"--device: expected one of {count} GPUs, from cuda:0 on, found {name}")
     return kind, torch.cuda.device(int(number))
 

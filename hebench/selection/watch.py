@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hebench.errors import CheckpointError, ConfigError, DataError, one_line
-from hebench.selection.evaluate import EVALS, EvaluateConfig, evaluate_folder, leaf_tasks, units
+from hebench.selection.evaluate import (
+    EVALS,
+    EvaluateConfig,
+    device_of,
+    evaluate_folder,
+    leaf_tasks,
+    units,
+)
 from hebench.selection.found import BEST_SO_FAR, Found, complete, is_done, look, of_these
 from hebench.selection.leases import Lease, LeaseLostError, lease
 from hebench.selection.log import LOG_NAME, Evaluated, append, read_log
@@ -50,8 +57,10 @@ def watch(run: Path, config: WatchConfig, announce: Announce = lambda _: None) -
     """Evaluate complete checkpoints of a run folder; return how many this process did.
 
     announce: is told each thing as it happens, in one line. Raises TaskError or DataError at
-    once if the tasks cannot be loaded, CheckpointError if there is no run folder.
+    once if the tasks cannot be loaded, ConfigError if there is no such device, CheckpointError if
+    there is no run folder.
     """
+    device_of(config.evaluate.device)  # each checkpoint would fail, and be tried again
     watcher = _Watcher(
         run=run, config=config, announce=announce, leaves=leaf_tasks(config.evaluate)
     )

@@ -402,7 +402,7 @@ def test_a_folder_without_that_task_says_what_it_has(run: Path, tmp_path: Path) 
     start = config("http://127.0.0.1:9/v1", run)
     with pytest.raises(DataError, match=f"expected samples of x, found those of {TASK};"):
         judge_run(replace(start, task="x"))
-    with pytest.raises(DataError, match="expected a run folder, found nothing at"):
+    with pytest.raises(DataError, match="expected a run folder, found none at"):
         judge_run(replace(start, runs=(tmp_path / "nothing",)))
     (run / "answers.jsonl").write_text("", encoding="utf-8")
     with pytest.raises(DataError, match="not finished"):

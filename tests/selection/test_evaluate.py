@@ -222,7 +222,7 @@ def test_a_gpu_goes_on_where_another_one_was_cut_off(
     seen: list[object] = []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "device", lambda n: seen.append(n) or contextlib.nullcontext())
-    kind, _ = evaluating._device("cuda:1")
+    kind, _ = evaluating.device_of("cuda:1")
     assert (kind, seen) == ("cuda", [1])
     with pytest.raises(ConfigError, match="one of 2 GPUs, from cuda:0 on, found cuda:2"):
         evaluate_folder(found, replace(ASKED, device="cuda:2"))

@@ -51,6 +51,16 @@ def test_what_is_there_is_evaluated_once(tiny_model: Path, tmp_path: Path) -> No
     assert list((tmp_path / EVALS / LEASES).iterdir()) == []
 
 
+def test_a_device_that_is_not_there_is_told_at_once(
+    tiny_model: Path, tmp_path: Path, quick: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    add_checkpoint(tmp_path, tiny_model, 100)
+    with pytest.raises(ConfigError, match="expected a device of this machine.*found cuda"):
+        watch(tmp_path, replace(ONCE, evaluate=replace(ASKED, device="cuda")))
+    assert quick == [] and not (tmp_path / "selection.jsonl").exists()
+
+
 def test_checkpoints_are_evaluated_as_they_appear(
     tiny_model: Path, tmp_path: Path, quick: list[str]
 ) -> None:
