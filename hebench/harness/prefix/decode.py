@@ -99,7 +99,7 @@ class _Decoder:
         ends = np.searchsorted(labels, self._tree.ends)
         self._below = ends - np.searchsorted(labels, np.arange(len(self._tree)))  # prompts
         self._waiting = list(reversed(self._tree.order))
-        # Behind the last pass before some are put off, rows may be an eighth longer than that.
+        # Rows that grow take an eighth more than they need at the time.
         self._states = Rows(branches, limits.slots + limits.slots // 8)
         self._rows: list[_Row] = []  # in the order of their states
         room = _ROOM_WORTH_A_BLOCK.get(branches.device.type, 0) * limits.slots
