@@ -32,7 +32,7 @@ _FUSED = ("cuda",)
 _WEIGHED = ("cpu",)
 # What a call of attention takes beside its multiplications, in these: a tenth of a millisecond. No
 # other device attends to rows in groups.
-_CALL_COST = {"cpu": 3e6}
+_GROUP_COST = {"cpu": 3e6}
 Part = tuple[int, int]  # first and last place in a prompt, the latter exclusive
 
 
@@ -205,7 +205,7 @@ class Rows:
         """Return the rows of a pass in groups; they have `used` slots and read `counts` tokens."""
         keys, values = self._branches.empty[0]
         pair = len(keys) * self._branches.groups * (keys.shape[-1] + values.shape[-1])
-        call = math.inf if fused else _CALL_COST.get(self._branches.device.type, math.inf) / pair
+        call = math.inf if fused else _GROUP_COST.get(self._branches.device.type, math.inf) / pair
         firsts = np.cumsum(counts) - counts
         found = []
         for start, stop in grouped(counts.tolist(), (used + counts).tolist(), call):
